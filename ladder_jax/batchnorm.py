@@ -1,0 +1,81 @@
+"""Batch moments, normalisation by them, and the running average of them.
+
+| symbol | name | source |
+|---|---|---|
+| μ, σ² | mean and biased variance over the batch | Algorithm 1, clean encoder |
+| z = (z_pre − μ)/√(σ² + ε) | normalised pre-activation | Algorithm 1, ``batchnorm`` |
+
+The variance is two-pass, mean((x − μ)²): with ε as small as 1e-10 the one-pass
+E[x²] − E[x]² loses most of a small variance to cancellation.
+
+Shapes are written as suffixes: ``x_BxD`` has B rows and D units.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+EPSILON = 1e-10
+"""Added to every variance before the square root (the authors' code)."""
+
+RUNNING_WINDOW = 10
+"""The running average weighs by 1/count up to this count, then by 1/RUNNING_WINDOW."""
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance per unit, each of shape (D,)."""
+
+    mean: jax.Array
+    var: jax.Array
+
+
+class RunningMoments(NamedTuple):
+    """A running average of moments and how many minibatches it has seen (scalar)."""
+
+    mean: jax.Array
+    var: jax.Array
+    count: jax.Array
+
+
+def moments(x_BxD: jax.Array) -> Moments:
+    """Mean and biased variance over all axes but the last. (..., D) -> two times (D,)."""
+    axes = tuple(range(x_BxD.ndim - 1))
+    mean_D = x_BxD.mean(axes)
+    return Moments(mean_D, jnp.square(x_BxD - mean_D).mean(axes))
+
+
+def normalize(x_BxD: jax.Array, by: Moments) -> jax.Array:
+    """(x − μ)/√(σ² + ε) with the given moments. Shape and dtype of ``x`` are kept."""
+    return (x_BxD - by.mean) * (1 / jnp.sqrt(by.var + EPSILON))
+
+
+def unbiased(of: Moments, rows: int) -> Moments:
+    """The moments with the variance scaled by n/(n − 1), as used at evaluation.
+
+    A single row has no variance to correct; it is left at zero.
+    """
+    return Moments(of.mean, of.var * (rows / max(rows - 1, 1)))
+
+
+def init_running(units: int) -> RunningMoments:
+    """Mean 0, variance 1, nothing seen yet."""
+    return RunningMoments(jnp.zeros(units), jnp.ones(units), jnp.zeros((), jnp.int32))
+
+
+def update_running(running: RunningMoments, batch: Moments, rows: int) -> RunningMoments:
+    """One more minibatch of ``rows`` rows enters the average (the authors' code).
+
+    Weight 1/count up to a count of ``RUNNING_WINDOW``, then 1/``RUNNING_WINDOW``;
+    the variance enters times n/(n − 1).
+    """
+    count = running.count + 1
+    weight = 1 / jnp.minimum(count, RUNNING_WINDOW).astype(running.mean.dtype)
+    batch = unbiased(batch, rows)
+    return RunningMoments(
+        running.mean + weight * (batch.mean - running.mean),
+        running.var + weight * (batch.var - running.var),
+        count,
+    )

@@ -1,0 +1,257 @@
+"""What is trained (LadderConfig) and how (TrainConfig).
+
+Both are frozen, hashable, checked when built, and go to and from plain JSON values.
+A field has the name of its command-line flag.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ladder_jax.combinators import COMBINATORS
+from ladder_jax.errors import ConfigError
+from ladder_jax.layers import Dense, Shape, parse_layer
+
+STATISTICS = ("labelled", "unlabelled", "running")
+"""Which rows' moments normalise at evaluation; the first is the paper's code's choice."""
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """A ladder network. Layers are counted from 0 (the input) to L = ``len(layers)``.
+
+    Attributes:
+      layers: layers 1…L from the bottom up; numbers stand for dense layers.
+      denoising_weights: λ(0)…λ(L), 0 for no cost. The decoder is built from the top down
+        to the lowest layer that has a cost: all zeros is the supervised baseline, only the
+        last non-zero is the Γ-model.
+      input_noise: standard deviation of the noise on the input.
+      hidden_noise: the same after the normalisation of layers 1…L, one number or L of them.
+      combinator: name of the denoising function, a key of ``COMBINATORS``.
+      top_scale: whether the top layer has the scale γ.
+      input_shape: shape of one input.
+
+    Raises:
+      ConfigError: a field that cannot be used, or fields that do not fit each other.
+    """
+
+    layers: tuple[Dense, ...]
+    denoising_weights: tuple[float, ...]
+    input_noise: float = 0.3
+    hidden_noise: float | tuple[float, ...] = 0.3
+    combinator: str = "gaussian"
+    top_scale: bool = True
+    input_shape: Shape = (784,)
+
+    def __post_init__(self) -> None:
+        layers = tuple(parse_layer(layer) for layer in _sequence("layers", self.layers))
+        if not layers:
+            raise ConfigError("layers", "()", "needs at least one layer")
+        _set(self, "layers", layers)
+        _set(self, "input_shape", _whole_numbers("input_shape", self.input_shape))
+        weights = _numbers("denoising_weights", self.denoising_weights)
+        if len(weights) != len(layers) + 1:
+            raise ConfigError(
+                "denoising_weights",
+                weights,
+                f"has {len(weights)} numbers; give {len(layers) + 1}, one per layer from the input",
+            )
+        _set(self, "denoising_weights", weights)
+        _set(self, "input_noise", _number("input_noise", self.input_noise))
+        _set(self, "hidden_noise", _hidden_noise(self.hidden_noise, len(layers)))
+        if self.combinator not in COMBINATORS:
+            names = ", ".join(COMBINATORS)
+            raise ConfigError("combinator", self.combinator, f"not known; choose one of: {names}")
+        if not isinstance(self.top_scale, bool):
+            raise ConfigError("top_scale", self.top_scale, "give true or false")
+        shapes = self.shapes  # a layer that does not fit the one below raises here
+        if shapes[-1][-1] < 2:
+            raise ConfigError(
+                "layers", layers[-1], "the last layer has one unit per class, 2 or more"
+            )
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of one row at each layer 0…L."""
+        shapes = [self.input_shape]
+        for layer in self.layers:
+            shapes.append(layer.output_shape(shapes[-1]))
+        return tuple(shapes)
+
+    @property
+    def num_classes(self) -> int:
+        """Units of the top layer."""
+        return self.shapes[-1][-1]
+
+    @property
+    def noise_levels(self) -> tuple[float, ...]:
+        """Standard deviation of the noise at each layer 0…L."""
+        hidden = self.hidden_noise
+        if not isinstance(hidden, tuple):
+            hidden = (hidden,) * len(self.layers)
+        return (self.input_noise, *hidden)
+
+    @property
+    def cost_layers(self) -> tuple[int, ...]:
+        """Layers with a denoising cost, from the bottom up."""
+        return tuple(i for i, weight in enumerate(self.denoising_weights) if weight > 0)
+
+    @property
+    def decoder_layers(self) -> tuple[int, ...]:
+        """Layers that have a reconstruction ẑ: from the lowest with a cost to the top."""
+        costs = self.cost_layers
+        return tuple(range(costs[0], len(self.layers) + 1)) if costs else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; ``from_json`` turns them back."""
+        values = dataclasses.asdict(self)
+        values["layers"] = [str(layer) for layer in self.layers]
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> LadderConfig:
+        """The configuration that ``to_json`` described.
+
+        Raises:
+          ConfigError: an unknown field or a value that cannot be used.
+        """
+        return cls(**_known(cls, values))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a ladder network is trained and evaluated.
+
+    Attributes:
+      labels: number of labelled rows, balanced over the classes, or "all".
+      seed: of the weights, the noise and the order of the rows.
+      data_seed: of the validation split and the labelled subset; None takes ``seed``.
+      epochs: passes over the unlabelled set.
+      decay_start: fraction of the epochs after which the learning rate falls linearly.
+      batch_size: unlabelled rows per step.
+      labelled_batch_size: labelled rows per step (all of them where there are fewer).
+      learning_rate: of Adam, before the decay.
+      statistics: which statistics the reported error uses, one of ``STATISTICS``.
+      validation: rows held out of the training set; if any, the test set is not touched.
+      labelled_order: with all labels, "same" puts the same rows in both halves of a batch
+        (the authors' code), "independent" draws a second order.
+
+    Raises:
+      ConfigError: a field that cannot be used.
+    """
+
+    labels: int | str = 100
+    seed: int = 1
+    data_seed: int | None = None
+    epochs: int = 150
+    decay_start: float = 0.67
+    batch_size: int = 100
+    labelled_batch_size: int = 100
+    learning_rate: float = 0.002
+    statistics: str = "labelled"
+    validation: int = 0
+    labelled_order: str = "same"
+
+    def __post_init__(self) -> None:
+        if self.data_seed is None:
+            _set(self, "data_seed", self.seed)
+        if self.labels != "all":
+            _check_whole("labels", self.labels, 1, 'or "all"')
+        for field, least in (
+            ("seed", 0),
+            ("data_seed", 0),
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("labelled_batch_size", 2),
+            ("validation", 0),
+        ):
+            _check_whole(field, getattr(self, field), least)
+        _set(self, "decay_start", _number("decay_start", self.decay_start))
+        if self.decay_start > 1:
+            raise ConfigError("decay_start", self.decay_start, "a fraction from 0 to 1 is needed")
+        _set(self, "learning_rate", _number("learning_rate", self.learning_rate))
+        if self.learning_rate == 0:
+            raise ConfigError("learning_rate", self.learning_rate, "must be above 0")
+        for field, choices in (
+            ("statistics", STATISTICS),
+            ("labelled_order", ("same", "independent")),
+        ):
+            value = getattr(self, field)
+            if value not in choices:
+                raise ConfigError(field, value, f"choose one of: {', '.join(choices)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; ``from_json`` turns them back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """The configuration that ``to_json`` described.
+
+        Raises:
+          ConfigError: an unknown field or a value that cannot be used.
+        """
+        return cls(**_known(cls, values))
+
+
+def _set(config: Any, field: str, value: Any) -> None:
+    object.__setattr__(config, field, value)  # the one way to normalise a frozen field
+
+
+def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    for name, value in values.items():
+        if name not in names:
+            raise ConfigError(name, value, f"{cls.__name__} has no such field")
+    return values
+
+
+def _sequence(field: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(field, values, "a list is needed")
+    return tuple(values)
+
+
+def _number(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(field, value, "not a number")
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(field, value, "must be a finite number, not below 0")
+    return float(value)
+
+
+def _numbers(field: str, values: Any) -> tuple[float, ...]:
+    return tuple(_number(field, value) for value in _sequence(field, values))
+
+
+def _check_whole(field: str, value: Any, least: int, hint: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(
+            field, value, f"a whole number of at least {least} is needed {hint}".strip()
+        )
+    if value >= 2**31:
+        raise ConfigError(field, value, "must be below 2^31")
+
+
+def _whole_numbers(field: str, values: Any) -> Shape:
+    values = _sequence(field, values)
+    for value in values:
+        _check_whole(field, value, 1)
+    return values
+
+
+def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:
+    if isinstance(value, (int, float)):
+        return _number("hidden_noise", value)
+    values = _numbers("hidden_noise", value)
+    if len(values) != layers:
+        raise ConfigError(
+            "hidden_noise",
+            values,
+            f"has {len(values)} numbers; give one, or one per layer ({layers})",
+        )
+    return values

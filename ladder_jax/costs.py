@@ -1,0 +1,89 @@
+"""The costs of Algorithm 1.
+
+| symbol | name | source |
+|---|---|---|
+| −log P(ỹ = t \\| x) | supervised cost, corrupted labelled rows | Algorithm 1 |
+| ẑ_BN(l) = (ẑ(l) − μ(l))/√(σ²(l) + ε) | with the clean moments; at l = 0 just ẑ(0) | Algorithm 1 |
+| C(l) = ‖z(l) − ẑ_BN(l)‖²/D_l, batch mean | denoising cost | section 2, the authors' code |
+| C = supervised + Σ λ(l) C(l) | total | Algorithm 1 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ladder_jax.batchnorm import Moments, normalize
+from ladder_jax.config import LadderConfig
+from ladder_jax.encoder import Activations
+
+
+class Costs(NamedTuple):
+    """Scalar costs of one step.
+
+    Attributes:
+      supervised: mean cross-entropy of the corrupted labelled rows, in nats.
+      denoising: C(0)…C(L), unweighted; None where λ(l) is 0.
+      total: supervised + Σ λ(l) C(l).
+    """
+
+    supervised: jax.Array
+    denoising: tuple[jax.Array | None, ...]
+    total: jax.Array
+
+
+def cross_entropy(logits_BxK: jax.Array, labels_B: jax.Array) -> jax.Array:
+    """−log P(t) of each row, in nats. (B, K), whole numbers (B,) -> (B,)."""
+    chex.assert_rank([logits_BxK, labels_B], [2, 1])
+    return optax.softmax_cross_entropy_with_integer_labels(logits_BxK, labels_B)
+
+
+def denoising_cost(z_BxD: jax.Array, z_hat_BxD: jax.Array, clean: Moments | None) -> jax.Array:
+    """‖z − ẑ_BN‖² of each row, divided by the number of its elements. -> (B,).
+
+    Args:
+      z_BxD: clean target.
+      z_hat_BxD: reconstruction.
+      clean: moments of the clean pass at this layer, or None at the input.
+    """
+    chex.assert_equal_shape([z_BxD, z_hat_BxD])
+    if clean is not None:
+        z_hat_BxD = normalize(z_hat_BxD, clean)
+    return jnp.square(z_BxD - z_hat_BxD).mean(tuple(range(1, z_BxD.ndim)))
+
+
+def combine(
+    config: LadderConfig,
+    logits_BxK: jax.Array,
+    labels_B: jax.Array,
+    x_BxD: jax.Array,
+    clean: Activations | None,
+    z_hat: Sequence[jax.Array | None],
+) -> Costs:
+    """All costs of a step; the one place where they are reduced over rows.
+
+    Args:
+      config: the network.
+      logits_BxK: corrupted labelled rows' logits.
+      labels_B: their classes.
+      x_BxD: unlabelled inputs, the target at the input layer.
+      clean: clean pass over the unlabelled rows; None if only the input has a cost.
+      z_hat: reconstructions of the unlabelled rows.
+    """
+    supervised = cross_entropy(logits_BxK, labels_B).mean()
+    denoising: list[jax.Array | None] = [None] * len(config.shapes)
+    total = supervised
+    for i in config.cost_layers:
+        if i == 0:
+            cost = denoising_cost(x_BxD, z_hat[0], None).mean()
+        else:
+            by = Moments(clean.mean[i], clean.var[i])
+            cost = denoising_cost(clean.z[i], z_hat[i], by).mean()
+        denoising[i] = cost
+        total = total + config.denoising_weights[i] * cost
+    return Costs(supervised, tuple(denoising), total)

@@ -1,0 +1,53 @@
+"""Errors a user can cause and mend.
+
+Each message is one line that names the field, the value it had and what to do.
+Everything else that is raised is a bug of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LadderError(Exception):
+    """Base of all errors that are the caller's to mend."""
+
+
+class ConfigError(LadderError):
+    """A setting has a value that cannot be used.
+
+    Args:
+      field: name of the setting, as in the configuration and on the command line.
+      value: the offending value.
+      problem: what is wrong with it and what to do, as the rest of a sentence.
+    """
+
+    def __init__(self, field: str, value: Any, problem: str):
+        self.field = field
+        self.value = value
+        super().__init__(f"{field}={_short(value)}: {problem}")
+
+
+class DataError(LadderError):
+    """A data file or array is absent, damaged or of the wrong shape."""
+
+
+class RunError(LadderError):
+    """A work folder cannot be used for this run."""
+
+
+class DivergedError(LadderError):
+    """A cost became infinite or not a number."""
+
+
+class StoppedError(LadderError):
+    """The caller asked the run to stop; what was computed is saved."""
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    if isinstance(value, (list, tuple)):
+        text = ",".join(str(item) for item in value)
+    else:
+        text = str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
