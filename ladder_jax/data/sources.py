@@ -1,0 +1,158 @@
+"""Named data sets: MNIST from its original files, and the digits embedded in scikit-learn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ladder_jax.data import download
+from ladder_jax.data.dataset import Dataset, from_arrays
+from ladder_jax.data.idx import read_idx
+from ladder_jax.errors import ConfigError, DataError
+
+_MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+_MNIST_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_DIGITS_TEST_ROWS = 500
+_DIGITS_ORDER = 20150709  # any constant; changing it changes every digits result
+
+Folder = str | os.PathLike[str]
+
+
+def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = None) -> Dataset:
+    """Loads a data set by name.
+
+    "mnist": 60 000 training and 10 000 test images, (28, 28, 1) bytes, scale 1/255. Read from
+    `data_dir`, else from $LADDER_DATA_DIR, else downloaded and cached by tensorflow-datasets.
+    "digits": 1297 training and 500 test images, (8, 8, 1) values 0..16, scale 1/16, embedded in
+    scikit-learn (UCI optical recognition of handwritten digits); needs neither folder nor network.
+
+    Args:
+      name: "mnist" or "digits".
+      data_dir: folder that holds `mnist/` or the four files themselves, .gz or not; an empty
+        string counts as not given.
+      manual_dir: folder with the four original .gz files, which tensorflow-datasets checks
+        against its checksums instead of downloading them.
+
+    Returns:
+      The data, images with a channel axis.
+
+    Raises:
+      ConfigError: unknown name, or both folders given.
+      DataError: files are missing, damaged or not what their names say; no network; a package
+        that is needed is not installed.
+    """
+    if name == "digits":
+        return _load_digits()
+    if name != "mnist":
+        raise ConfigError("dataset", name, "choose one of digits, mnist")
+    if data_dir and manual_dir:
+        raise ConfigError("manual_dir", manual_dir, f"data_dir={data_dir} is given too; drop one")
+    if not manual_dir:
+        data_dir = data_dir or os.environ.get("LADDER_DATA_DIR")
+    if data_dir:
+        return _mnist(_find_mnist(Path(data_dir).expanduser()))
+    names = [f"{file}.gz" for file in _MNIST_NAMES]
+    return _mnist(download.fetch("mnist", _MNIST_URL, names, manual_dir or None))
+
+
+def _find_mnist(data_dir: Path) -> list[Path]:
+    if not data_dir.is_dir():
+        raise DataError(f"data_dir={data_dir}: no such folder; give one that holds mnist/")
+    found: list[Path | None] = []
+    for folder in (data_dir / "mnist", data_dir):
+        found = [_find_file(folder, name) for name in _MNIST_NAMES]
+        if any(found):
+            break
+    missing = [name for name, path in zip(_MNIST_NAMES, found, strict=True) if path is None]
+    if missing:
+        where = f"{folder}" if any(found) else f"{data_dir / 'mnist'} and {data_dir}"
+        raise DataError(
+            f"data_dir={data_dir}: no {', '.join(missing)} (.gz or not) in {where}; put them there"
+        )
+    return [path for path in found if path is not None]
+
+
+def _find_file(folder: Path, name: str) -> Path | None:
+    stems = (name, name.replace("-idx", ".idx"))  # some mirrors have a dot there
+    candidates = [folder / f"{stem}{ending}" for stem in stems for ending in (".gz", "")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _mnist(paths: list[Path]) -> Dataset:
+    x_train, y_train = _mnist_part(paths[0], paths[1])
+    x_test, y_test = _mnist_part(paths[2], paths[3])
+    return from_arrays(
+        x_train, y_train, x_test, y_test, name="mnist", num_classes=10, scale=1 / 255
+    )
+
+
+def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim == 1 and labels.ndim == 3:
+        raise DataError(
+            f"{images_path} holds labels and {labels_path} holds images; swap the two names"
+        )
+    if images.shape[1:] != (28, 28):
+        raise DataError(f"{images_path}: shape {images.shape}, expected images (rows, 28, 28)")
+    if labels.ndim != 1:
+        raise DataError(f"{labels_path}: shape {labels.shape}, expected labels (rows,)")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_path}: {len(labels)} labels, but {len(images)} images in {images_path}; "
+            "the two files must belong together"
+        )
+    if labels.max() > 9:
+        row = int(labels.argmax())
+        raise DataError(
+            f"{labels_path}: label {labels[row]} in row {row}, expected digits 0..9; "
+            "fetch the original file"
+        )
+    return images[..., None], labels
+
+
+def _load_digits() -> Dataset:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError(
+            "digits: the data are part of scikit-learn, which is not installed: "
+            "pip install scikit-learn"
+        ) from error
+    values, labels = load_digits(return_X_y=True)
+    images = values.reshape(-1, 8, 8, 1).astype(np.uint8)  # whole numbers 0..16
+    test = _stratified(labels, _DIGITS_TEST_ROWS)
+    return from_arrays(
+        images[~test],
+        labels[~test],
+        images[test],
+        labels[test],
+        name="digits",
+        num_classes=10,
+        scale=1 / 16,
+    )
+
+
+def _stratified(labels: npt.NDArray[Any], rows: int) -> npt.NDArray[np.bool_]:
+    """Mask of `rows` rows in which each class has its share, by largest remainders.
+
+    Within a class the rows are taken in the order of raw PCG64 output: NumPy promises that those
+    bits never change, which it does not promise for permutations.
+    """
+    counts = np.bincount(labels)
+    quotas, remainders = np.divmod(counts * rows, len(labels))
+    short = rows - quotas.sum()
+    quotas[np.argsort(-remainders, kind="stable")[:short]] += 1
+    order = np.argsort(np.random.PCG64(_DIGITS_ORDER).random_raw(len(labels)), kind="stable")
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, quota in enumerate(quotas):
+        mask[order[labels[order] == label][:quota]] = True
+    return mask
