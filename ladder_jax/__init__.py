@@ -1,0 +1,27 @@
+"""Ladder Networks (Rasmus et al. 2015) in JAX and Flax."""
+
+from ladder_jax import data, presets
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.costs import Costs
+from ladder_jax.data import Dataset
+from ladder_jax.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    LadderError,
+    RunError,
+    StoppedError,
+)
+from ladder_jax.evaluation import error_percent, population_statistics, predict, predict_proba
+from ladder_jax.layers import Dense
+from ladder_jax.model import (
+    Encoding,
+    Ladder,
+    costs,
+    decode,
+    draw_noise,
+    encode,
+    init,
+    parameter_counts,
+)
+from ladder_jax.runs import Progress, Result, train_and_evaluate

@@ -1,0 +1,52 @@
+"""Checkpoints of the training state; the only file that knows Orbax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from ladder_jax.training import TrainState
+
+
+class Checkpoints:
+    """The newest states of one run, by step. Saves in the background; a context manager.
+
+    Args:
+      folder: created if absent.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        logging.get_absl_logger().setLevel("WARNING")
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def save(self, state: TrainState) -> None:
+        """Saves the state under its step; returns once it is copied, before it is written."""
+        step = int(state.step)
+        if step != self._manager.latest_step():
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+
+    def restore_latest(self, like: TrainState) -> TrainState | None:
+        """The newest state, with shapes and types as ``like``; None if there is none."""
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()

@@ -1,0 +1,53 @@
+"""What a result was computed with: packages, commit, device."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint")
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and the packages, git commit and whether the tree was dirty.
+
+    ``git_commit`` and ``git_dirty`` are None where the library is not in its own checkout.
+    """
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in ("ladder_jax", *PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    here = Path(__file__)
+    # A virtual environment may lie inside somebody else's repository.
+    ours = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
+    status = _git(here.parent, "status", "--porcelain") if ours else None
+    found["git_commit"] = _git(here.parent, "rev-parse", "HEAD") if ours else None
+    found["git_dirty"] = None if status is None else bool(status)
+    return found
+
+
+def device() -> str:
+    """The devices that JAX uses, in words; for a CPU its cores too."""
+    devices = jax.devices()
+    text = f"{len(devices)} x {devices[0].device_kind}"
+    if devices[0].platform == "cpu":
+        text += f" ({platform.machine()}, {os.cpu_count()} cores)"
+    return text
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ("git", "-C", str(folder), *words), capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,106 @@
+"""The files of one run.
+
+``config.json`` and ``label_indices.json`` are written before training, ``metrics.jsonl``
+grows by a line each epoch, ``result.json`` ends the run, ``checkpoints/`` is kept by
+``ladder_jax.checkpoints``. Every file but metrics.jsonl is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ladder_jax.errors import RunError
+
+Json = dict[str, Any]
+
+
+class RunFolder:
+    """A folder that belongs to one configuration.
+
+    Args:
+      path: created if absent.
+      config: all that identifies the run, plain JSON values.
+
+    Raises:
+      RunError: the folder can't be written or holds another configuration's run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], config: Json):
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            known = self._read("config.json")
+            if known is None:
+                self.write("config.json", config)
+            elif not os.access(self.path, os.W_OK):
+                raise PermissionError("no permission to write")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RunError(
+                f"workdir={path}: cannot be written ({reason}); choose another"
+            ) from None
+        if known is not None and (differing := _differences(known, config)):
+            raise RunError(
+                f"workdir={path}: holds a run with another configuration ("
+                + "; ".join(differing)
+                + "); choose another work folder or remove this one"
+            )
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training states are."""
+        return self.path / "checkpoints"
+
+    def write(self, name: str, values: Any) -> None:
+        """Replaces a JSON file; a reader sees the old or the new one, never a part."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+        os.replace(partial, self.path / name)
+
+    def append_metrics(self, line: Json) -> None:
+        """One more line of metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def metrics(self) -> list[Json]:
+        """All whole lines of metrics.jsonl."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def truncate_metrics(self, epochs: int) -> list[Json]:
+        """Drops lines of epochs that will be trained again; returns those that stay."""
+        lines = [line for line in self.metrics() if line["epoch"] <= epochs]
+        partial = self.path / ".metrics.jsonl.partial"
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        os.replace(partial, self.path / "metrics.jsonl")
+        return lines
+
+    def result(self) -> Json | None:
+        """result.json of a finished run, None before."""
+        return self._read("result.json")
+
+    def _read(self, name: str) -> Json | None:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise RunError(f"{path}: is not a JSON file; choose another work folder") from None
+
+
+def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:
+    found = []
+    for field in dict.fromkeys((*wanted, *known)):
+        old, new = known.get(field), wanted.get(field)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{field}.")
+        elif old != new:
+            found.append(f"{prefix}{field} is {old} there, {new} here")
+    return found

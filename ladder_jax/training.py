@@ -1,0 +1,280 @@
+"""One training step, a compiled run of them, and the learning rate's schedule.
+
+Pure functions of state, data and key; nothing is jitted here and no device is known.
+All randomness comes from one root key: the noise of a step depends on (root, step),
+the order of the rows on (root, epoch), so a resumed run needs no key state.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.costs import Costs
+from ladder_jax.model import Ladder, draw_noise
+
+CostDict = dict[str, jax.Array]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that changes during training; a checkpoint is exactly this.
+
+    Attributes:
+      step: steps done, scalar int32.
+      params: see ``ladder_jax.model``.
+      batch_stats: running moments, likewise.
+      opt_state: Adam's moments and step count.
+      cost_sums: sum of each cost over the steps of the current epoch.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    cost_sums: CostDict
+
+
+class TrainData(NamedTuple):
+    """Rows on the device. The unlabelled set is all of them (the labelled are among them).
+
+    Attributes:
+      x: (N, *input_shape), as stored (uint8 or floating).
+      y: (N,) int32 classes; −1 where unknown.
+      labelled: (N_l,) int32 indices into x of the labelled rows.
+      scale: scalar; x·scale is the network's input.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    labelled: jax.Array
+    scale: jax.Array
+
+
+class Plan(NamedTuple):
+    """What the compiled step needs of a run's settings, known before anything is compiled.
+
+    It holds no seed, so runs that differ in nothing else share one compiled program.
+
+    Attributes:
+      epochs: see ``TrainConfig``, like ``decay_start`` and ``learning_rate``.
+      steps_per_epoch: ⌊N / rows_u⌋. The rows left over differ from epoch to epoch, since
+        each epoch draws a new order: none is left out for ever.
+      rows_l: labelled rows in a step.
+      rows_u: unlabelled rows in a step.
+      same_rows: both halves of a batch are the same rows (all labels, the authors' code).
+      chunk_steps: steps in one compiled call; divides steps_per_epoch.
+    """
+
+    epochs: int
+    decay_start: float
+    learning_rate: float
+    steps_per_epoch: int
+    rows_l: int
+    rows_u: int
+    same_rows: bool
+    chunk_steps: int
+
+
+MAX_CHUNK_STEPS = 200
+"""Bounds how long a compiled call takes, so that progress and interrupts stay timely."""
+
+
+def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Plan:
+    """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
+
+    A set smaller than its batch is used whole.
+    """
+    rows_u = min(train_config.batch_size, num_rows)
+    steps = num_rows // rows_u
+    whole = train_config.labels == "all" and num_labelled == num_rows
+    return Plan(
+        epochs=train_config.epochs,
+        decay_start=train_config.decay_start,
+        learning_rate=train_config.learning_rate,
+        steps_per_epoch=steps,
+        rows_l=min(train_config.labelled_batch_size, num_labelled),
+        rows_u=rows_u,
+        same_rows=whole and train_config.labelled_order == "same",
+        chunk_steps=_chunk_steps(steps),
+    )
+
+
+def _chunk_steps(steps: int) -> int:
+    divisors = [n for n in range(1, MAX_CHUNK_STEPS + 1) if steps % n == 0]
+    # An awkward number of steps (a prime, say) would mean many tiny calls.
+    return divisors[-1] if divisors[-1] >= min(steps, MAX_CHUNK_STEPS // 10) else steps
+
+
+def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.Array:
+    """min(1, (E − e + 1)/(E − d·E)) of the epoch e counted from 1 (the authors' code).
+
+    Constant within an epoch; d = 1 is no decay.
+    """
+    if decay_start >= 1:
+        return jnp.ones_like(epoch, jnp.zeros(()).dtype)
+    return jnp.minimum(1.0, (epochs - epoch + 1) / (epochs - decay_start * epochs))
+
+
+def learning_rate(plan: Plan, step: jax.Array) -> jax.Array:
+    """Learning rate of a step counted from 0."""
+    epoch = step // plan.steps_per_epoch + 1
+    return plan.learning_rate * annealing_factor(epoch, plan.epochs, plan.decay_start)
+
+
+def make_optimizer(plan: Plan) -> optax.GradientTransformation:
+    """Adam with the paper's annealing.
+
+    β1 0.9, β2 0.999, ε 1e-8 beside the bias-corrected √v (Kingma and Ba). The original adds
+    ε to the uncorrected √v: a known deviation that matters only for gradients around ε in
+    the first steps.
+    """
+    return optax.adam(lambda count: learning_rate(plan, count))
+
+
+def init_state(config: LadderConfig, plan: Plan, key: jax.Array) -> TrainState:
+    """The state before the first step."""
+    variables = Ladder(config).init(split_key(key)["init"], method="declare")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=make_optimizer(plan).init(variables["params"]),
+        cost_sums={name: jnp.zeros(()) for name in cost_names(config)},
+    )
+
+
+def split_key(key: jax.Array) -> dict[str, jax.Array]:
+    """The independent streams of a root key: init, order and noise."""
+    return {name: jax.random.fold_in(key, i) for i, name in enumerate(("init", "order", "noise"))}
+
+
+def cost_names(config: LadderConfig) -> tuple[str, ...]:
+    """Names of the costs that are computed in training, as in metrics.jsonl."""
+    return ("total", "supervised", *(f"denoising_{i}" for i in config.cost_layers))
+
+
+def cost_dict(config: LadderConfig, costs: Costs) -> CostDict:
+    """The same costs by name."""
+    denoising = {f"denoising_{i}": costs.denoising[i] for i in config.cost_layers}
+    return {"total": costs.total, "supervised": costs.supervised} | denoising
+
+
+def train_step(
+    config: LadderConfig,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: tuple[jax.Array, jax.Array, jax.Array],
+    noise_key: jax.Array,
+    track: bool | jax.Array = False,
+) -> tuple[TrainState, CostDict]:
+    """One gradient step.
+
+    Args:
+      config: the network.
+      optimizer: as from ``make_optimizer``.
+      state: before the step.
+      batch: x_l (B_l, D0), y_l (B_l,) and x_u (B_u, D0).
+      noise_key: root of the noise; the step's own key is folded in here.
+      track: whether the labelled rows' clean moments enter the running statistics
+        (a forward pass more, with the parameters before the step).
+
+    Returns:
+      State after the step and its costs by name.
+    """
+    model = Ladder(config)
+    x_l, y_l, x_u = batch
+    rows_u = len(x_u) if config.cost_layers else 0
+    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
+
+    def loss(params: Any) -> tuple[jax.Array, CostDict]:
+        costs = model.apply(
+            {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise
+        )
+        return costs.total, cost_dict(config, costs)
+
+    def tracked(batch_stats: Any) -> Any:
+        variables = {"params": state.params, "batch_stats": batch_stats}
+        return model.apply(variables, x_l, method="track", mutable=["batch_stats"])[1][
+            "batch_stats"
+        ]
+
+    gradients, costs = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        cost_sums={name: state.cost_sums[name] + costs[name] for name in costs},
+    )
+    return state, costs
+
+
+def epoch_orders(key: jax.Array, plan: Plan, data: TrainData, epoch: jax.Array) -> tuple:
+    """Orders of the unlabelled and of the labelled rows in one epoch, as indices into x."""
+    key = jax.random.fold_in(split_key(key)["order"], epoch)
+    order_u = jax.random.permutation(jax.random.fold_in(key, 0), len(data.x))
+    if plan.same_rows:
+        return order_u, order_u
+    order_l = jax.random.permutation(jax.random.fold_in(key, 1), len(data.labelled))
+    return order_u, data.labelled[order_l]
+
+
+def train_chunk(
+    config: LadderConfig,
+    plan: Plan,
+    state: TrainState,
+    data: TrainData,
+    key: jax.Array,
+    track: bool | jax.Array,
+) -> tuple[TrainState, CostDict]:
+    """``plan.chunk_steps`` steps, all within one epoch, as one scan.
+
+    The labelled minibatches of an epoch's order are replayed, in the same order, until the
+    unlabelled pass ends.
+
+    Args:
+      config: the network.
+      plan: as from ``make_plan``.
+      state: at a multiple of ``plan.chunk_steps`` steps.
+      data: the training rows.
+      key: root key of the run.
+      track: whether running statistics are collected.
+
+    Returns:
+      State after the chunk, and each cost of each step (chunk_steps,).
+    """
+    optimizer = make_optimizer(plan)
+    noise_key = split_key(key)["noise"]
+    epoch, first = jnp.divmod(state.step, plan.steps_per_epoch)
+    order_u, order_l = epoch_orders(key, plan, data, epoch)
+    state = _start_epoch_if(first == 0, config, state)
+
+    def rows(order: jax.Array, step: jax.Array, count: int) -> jax.Array:
+        return order[(step * count + jnp.arange(count)) % len(order)]
+
+    def inputs(at: jax.Array) -> jax.Array:
+        return data.x[at].astype(data.scale.dtype) * data.scale
+
+    def body(state: TrainState, step: jax.Array) -> tuple[TrainState, CostDict]:
+        at_l, at_u = rows(order_l, step, plan.rows_l), rows(order_u, step, plan.rows_u)
+        batch = inputs(at_l), data.y[at_l], inputs(at_u)
+        return train_step(config, optimizer, state, batch, noise_key, track)
+
+    return jax.lax.scan(body, state, first + jnp.arange(plan.chunk_steps))
+
+
+def _start_epoch_if(starts: jax.Array, config: LadderConfig, state: TrainState) -> TrainState:
+    variables = {"batch_stats": state.batch_stats, "params": state.params}
+    fresh = Ladder(config).apply(variables, method="restart_tracking", mutable=["batch_stats"])[1]
+    pick = lambda new, old: jnp.where(starts, new, old)  # noqa: E731
+    return state.replace(
+        batch_stats=jax.tree.map(pick, fresh["batch_stats"], state.batch_stats),
+        cost_sums=jax.tree.map(lambda old: pick(jnp.zeros_like(old), old), state.cost_sums),
+    )
