@@ -1,0 +1,118 @@
+"""Flags that every training command has, and the configuration they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+from absl import flags
+
+import ladder_jax as lj
+
+_NETWORK = ("input_noise", "combinator")
+_TRAINING = (
+    "seed",
+    "data_seed",
+    "epochs",
+    "decay_start",
+    "batch_size",
+    "labelled_batch_size",
+    "learning_rate",
+    "statistics",
+    "validation",
+    "labelled_order",
+)
+
+
+class Settings(NamedTuple):
+    """What a command line describes.
+
+    Attributes:
+      preset: the row of a table that the settings started from.
+      config: the network.
+      train_config: how it is trained.
+      note: where settings came from, if not from the row of that number of labels.
+      workdir: the run folder.
+    """
+
+    preset: lj.presets.Preset
+    config: lj.LadderConfig
+    train_config: lj.TrainConfig
+    note: str
+    workdir: str
+
+
+def define(labels: str) -> None:
+    """Defines the flags; ``labels`` is the default number of labels.
+
+    Flags without a default take the value of the preset.
+    """
+    models = ", ".join(lj.presets.MODELS)
+    flags.DEFINE_string("model", "ladder", f"One of: {models}.")
+    flags.DEFINE_string("labels", labels, "Labelled rows, balanced over the classes, or all.")
+    flags.DEFINE_integer("seed", 1, "Of weights, noise and the order of rows.")
+    flags.DEFINE_integer("data_seed", None, "Of the labelled subset and split (default: seed).")
+    flags.DEFINE_integer("epochs", None, "Passes over the unlabelled rows.")
+    flags.DEFINE_float("decay_start", None, "Fraction of epochs before the rate decays.")
+    flags.DEFINE_integer("batch_size", None, "Unlabelled rows in a step.")
+    flags.DEFINE_integer("labelled_batch_size", None, "Labelled rows in a step.")
+    flags.DEFINE_string("labelled_order", None, "With all labels: same or independent.")
+    flags.DEFINE_float("learning_rate", None, "Of Adam, before the decay.")
+    flags.DEFINE_string("denoising_weights", None, "Cost weight of each layer from the input.")
+    flags.DEFINE_float("input_noise", None, "Standard deviation of the input noise.")
+    flags.DEFINE_string("hidden_noise", None, "The same for layers above: one, or one per layer.")
+    flags.DEFINE_string("combinator", None, "Denoising function.")
+    flags.DEFINE_string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
+    flags.DEFINE_integer("validation", None, "Rows held out of training; then no test is made.")
+    flags.DEFINE_string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
+    flags.DEFINE_string(
+        "workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>)."
+    )
+    flags.DEFINE_boolean("dry_run", False, "Print configuration and layers, then exit.")
+    flags.DEFINE_boolean("quiet", False, "Print only the result.")
+
+
+def settings(dataset: str) -> Settings:
+    """The configuration that the parsed flags describe.
+
+    Raises:
+      LadderError: a value that cannot be used.
+    """
+    values = flags.FLAGS
+    labels = _labels(values.labels)
+    preset = lj.presets.for_labels(dataset, values.model, labels)
+    network = _given(values, _NETWORK)
+    if values.denoising_weights is not None:
+        network["denoising_weights"] = _numbers("denoising_weights", values.denoising_weights)
+    if values.hidden_noise is not None:
+        noise = _numbers("hidden_noise", values.hidden_noise)
+        network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
+    config = dataclasses.replace(preset.config, **network)
+    # The preset's data_seed was filled in from its own seed.
+    training = {"data_seed": None} | _given(values, _TRAINING) | {"labels": labels}
+    train_config = dataclasses.replace(preset.train_config, **training)
+    note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
+    name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"
+    workdir = values.workdir or os.path.join("runs", name)
+    return Settings(preset, config, train_config, note, workdir)
+
+
+def _given(values: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name].value for name in names if values[name].value is not None}
+
+
+def _labels(text: str) -> int | str:
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise lj.ConfigError("labels", text, "give a whole number or all") from None
+
+
+def _numbers(field: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise lj.ConfigError(field, text, "give numbers with commas between them") from None

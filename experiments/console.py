@@ -1,0 +1,189 @@
+"""What a training command shows: configuration, progress, result, one-line errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+import numpy as np
+from absl import flags
+from common_flags import Settings, settings
+
+import ladder_jax as lj
+
+
+def main(dataset: str, about: str) -> None:
+    """Flags → configuration → one library call → table. Exits 1 on a user's mistake."""
+    _parse(sys.argv, about)
+    values = flags.FLAGS
+    try:
+        chosen = settings(dataset)
+        if values.dry_run or not values.quiet:
+            print(describe(chosen), flush=True)
+        if values.dry_run:
+            print(layer_table(chosen.config))
+            return
+        data = lj.data.load(dataset, data_dir=values.data_dir)
+        result = train(chosen, data, quiet=values.quiet)
+    except lj.LadderError as error:
+        fail(str(error))
+    print(result_table(chosen, result.summary))
+
+
+def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
+    """Trains with progress on the terminal; Ctrl-C and SIGTERM save before they end."""
+    stop = _StopOnSignal()
+    show = None if quiet else _Bar() if sys.stderr.isatty() else _Lines()
+    try:
+        return lj.train_and_evaluate(
+            chosen.config,
+            chosen.train_config,
+            data,
+            workdir=chosen.workdir,
+            on_progress=show,
+            should_stop=lambda: stop.signal is not None,
+        )
+    except lj.StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + (stop.signal or signal.SIGINT))
+    finally:
+        if isinstance(show, _Bar):
+            show.close()
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, status 1."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)
+
+
+def describe(chosen: Settings) -> str:
+    """The resolved configuration as aligned lines."""
+    rows = chosen.config.to_json() | chosen.train_config.to_json() | {"workdir": chosen.workdir}
+    lines = [f"{name:20} {_text(value)}" for name, value in rows.items()]
+    head = f"{chosen.preset.dataset} {chosen.preset.model}"
+    return "\n".join([head + (f" ({chosen.note})" if chosen.note else ""), *lines])
+
+
+def layer_table(config: lj.LadderConfig) -> str:
+    """Shape, parameters, denoising weight λ and noise of each layer."""
+    lines = [f"{'layer':7}{'kind':12}{'shape':10}{'parameters':>12}{'λ':>8}{'noise':>7}"]
+    counts = lj.parameter_counts(config)
+    for i, shape in enumerate(config.shapes):
+        kind = "input" if i == 0 else str(config.layers[i - 1])
+        size = "x".join(map(str, shape))
+        weight, noise = config.denoising_weights[i], config.noise_levels[i]
+        lines.append(f"{i:<7}{kind:12}{size:10}{counts[i]:12,}{weight:8g}{noise:7g}")
+    lines.append(f"{'total':29}{sum(counts):12,}")
+    return "\n".join(lines)
+
+
+def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
+    """Error by kind of statistics, beside the paper's where this is a row of its tables."""
+    held_out = chosen.train_config.validation > 0
+    kind = "validation" if held_out else "test"
+    errors = summary["runs"][0][f"{kind}_error_percent"]
+    own_row = not held_out and chosen.preset.labels == chosen.train_config.labels
+    paper = chosen.preset.paper_error if own_row else None
+    lines = [f"{'statistics':12}{kind + ' error %':>20}{'paper':>16}" if paper else
+             f"{'statistics':12}{kind + ' error %':>20}"]  # fmt: skip
+    for name, error in errors.items():
+        default = name == chosen.train_config.statistics
+        line = f"{name + (' *' if default else ''):12}{error:20.2f}"
+        if default and paper:
+            line += f"{f'{paper[0]:.2f} ± {paper[1]:.2f}':>16}"
+        lines.append(line)
+    lines.append(f"* the reported number. Everything is in {chosen.workdir}/")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _parse(argv: list[str], about: str) -> None:
+    if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in argv[1:]):
+        print(about.strip() + "\n" + flags.FLAGS.get_help())
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)[1:]
+    except flags.Error as error:
+        fail(str(error))
+    if rest:
+        hint = f"; did you mean --{rest[0]}?" if "=" in rest[0] else ""
+        fail(f"{rest[0]}: unexpected word on the command line{hint}")
+
+
+class _StopOnSignal:
+    """Remembers the first SIGINT or SIGTERM; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)
+        print("stopping after the current steps; once more to stop at once", file=sys.stderr)
+
+
+def _cost_text(costs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
+
+
+class _Lines:
+    """A plain line per epoch."""
+
+    def __init__(self) -> None:
+        self.started, self.first_step = time.perf_counter(), None
+
+    def __call__(self, progress: lj.Progress) -> None:
+        line = progress.metrics
+        if line is None:
+            return
+        epochs = progress.steps * line["epoch"] // progress.step
+        per_epoch = progress.step // line["epoch"]
+        speed = per_epoch * progress.rows / max(line["seconds"], 1e-9)
+        left = (epochs - line["epoch"]) * line["seconds"]
+        costs = {k.removeprefix("cost/"): v for k, v in line.items() if k.startswith("cost/")}
+        if "validation_error_percent" in line:
+            costs["validation error %"] = line["validation_error_percent"]
+        print(
+            f"epoch {line['epoch']}/{epochs}: {_cost_text(costs)}; "
+            f"{speed:.0f} examples/s, {_duration(left)} left",
+            flush=True,
+        )
+
+
+class _Bar:
+    """A progress bar counted in examples."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.step = 0
+
+    def __call__(self, progress: lj.Progress) -> None:
+        from tqdm import tqdm  # only needed on a terminal
+
+        if self.bar is None:
+            resumed = (progress.step - 1) * progress.rows if progress.step > 1 else 0
+            self.bar = tqdm(total=progress.steps * progress.rows, unit=" examples", unit_scale=True)
+            self.bar.initial = resumed
+            self.bar.n = resumed
+            self.step = progress.step - 1
+        self.bar.set_postfix_str(_cost_text(progress.costs), refresh=False)
+        self.bar.update((progress.step - self.step) * progress.rows)
+        self.step = progress.step
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(np.ceil(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
