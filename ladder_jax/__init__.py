@@ -4,6 +4,7 @@ from ladder_jax import data, presets
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.costs import Costs
 from ladder_jax.data import Dataset
+from ladder_jax.encoder import Activations
 from ladder_jax.errors import (
     ConfigError,
     DataError,
@@ -24,4 +25,37 @@ from ladder_jax.model import (
     init,
     parameter_counts,
 )
-from ladder_jax.runs import Progress, Result, train_and_evaluate
+from ladder_jax.runs import Result, train_and_evaluate
+from ladder_jax.trainer import Progress
+
+__all__ = [
+    "Activations",
+    "ConfigError",
+    "Costs",
+    "DataError",
+    "Dataset",
+    "Dense",
+    "DivergedError",
+    "Encoding",
+    "Ladder",
+    "LadderConfig",
+    "LadderError",
+    "Progress",
+    "Result",
+    "RunError",
+    "StoppedError",
+    "TrainConfig",
+    "costs",
+    "data",
+    "decode",
+    "draw_noise",
+    "encode",
+    "error_percent",
+    "init",
+    "parameter_counts",
+    "population_statistics",
+    "predict",
+    "predict_proba",
+    "presets",
+    "train_and_evaluate",
+]

@@ -37,19 +37,28 @@ class RunningMoments(NamedTuple):
 
     mean: jax.Array
     var: jax.Array
-    count: jax.Array
+    batches: jax.Array
 
 
 def moments(x_BxD: jax.Array) -> Moments:
     """Mean and biased variance over all axes but the last. (..., D) -> two times (D,)."""
     axes = tuple(range(x_BxD.ndim - 1))
     mean_D = x_BxD.mean(axes)
-    return Moments(mean_D, jnp.square(x_BxD - mean_D).mean(axes))
+    return Moments(mean_D, jnp.square(x_BxD - per_unit(mean_D, x_BxD)).mean(axes))
 
 
 def normalize(x_BxD: jax.Array, by: Moments) -> jax.Array:
     """(x − μ)/√(σ² + ε) with the given moments. Shape and dtype of ``x`` are kept."""
-    return (x_BxD - by.mean) * (1 / jnp.sqrt(by.var + EPSILON))
+    mean_D, std_D = by.mean, jnp.sqrt(by.var + EPSILON)
+    return (x_BxD - per_unit(mean_D, x_BxD)) * per_unit(1 / std_D, x_BxD)
+
+
+def per_unit(vector_D: jax.Array, like_BxD: jax.Array) -> jax.Array:
+    """The vector with as many axes as ``like``: (D,) -> (1, …, 1, D).
+
+    Broadcasting is spelled out everywhere, so that JAX can be told to refuse it elsewhere.
+    """
+    return vector_D.reshape((1,) * (like_BxD.ndim - 1) + vector_D.shape)
 
 
 def unbiased(of: Moments, rows: int) -> Moments:
@@ -71,11 +80,11 @@ def update_running(running: RunningMoments, batch: Moments, rows: int) -> Runnin
     Weight 1/count up to a count of ``RUNNING_WINDOW``, then 1/``RUNNING_WINDOW``;
     the variance enters times n/(n − 1).
     """
-    count = running.count + 1
-    weight = 1 / jnp.minimum(count, RUNNING_WINDOW).astype(running.mean.dtype)
+    batches = running.batches + 1
+    weight = 1 / jnp.minimum(batches, RUNNING_WINDOW).astype(running.mean.dtype)
     batch = unbiased(batch, rows)
     return RunningMoments(
         running.mean + weight * (batch.mean - running.mean),
         running.var + weight * (batch.var - running.var),
-        count,
+        batches,
     )

@@ -7,11 +7,10 @@ A field has the name of its command-line flag.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ladder_jax.checks import check_whole, number, numbers, sequence, whole_numbers
 from ladder_jax.combinators import COMBINATORS
 from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Dense, Shape, parse_layer
@@ -48,12 +47,12 @@ class LadderConfig:
     input_shape: Shape = (784,)
 
     def __post_init__(self) -> None:
-        layers = tuple(parse_layer(layer) for layer in _sequence("layers", self.layers))
+        layers = tuple(parse_layer(layer) for layer in sequence("layers", self.layers))
         if not layers:
             raise ConfigError("layers", "()", "needs at least one layer")
         _set(self, "layers", layers)
-        _set(self, "input_shape", _whole_numbers("input_shape", self.input_shape))
-        weights = _numbers("denoising_weights", self.denoising_weights)
+        _set(self, "input_shape", whole_numbers("input_shape", self.input_shape))
+        weights = numbers("denoising_weights", self.denoising_weights)
         if len(weights) != len(layers) + 1:
             raise ConfigError(
                 "denoising_weights",
@@ -61,7 +60,7 @@ class LadderConfig:
                 f"has {len(weights)} numbers; give {len(layers) + 1}, one per layer from the input",
             )
         _set(self, "denoising_weights", weights)
-        _set(self, "input_noise", _number("input_noise", self.input_noise))
+        _set(self, "input_noise", number("input_noise", self.input_noise))
         _set(self, "hidden_noise", _hidden_noise(self.hidden_noise, len(layers)))
         if self.combinator not in COMBINATORS:
             names = ", ".join(COMBINATORS)
@@ -160,7 +159,7 @@ class TrainConfig:
         if self.data_seed is None:
             _set(self, "data_seed", self.seed)
         if self.labels != "all":
-            _check_whole("labels", self.labels, 1, 'or "all"')
+            check_whole("labels", self.labels, 1, 'or "all"')
         for field, least in (
             ("seed", 0),
             ("data_seed", 0),
@@ -169,11 +168,11 @@ class TrainConfig:
             ("labelled_batch_size", 2),
             ("validation", 0),
         ):
-            _check_whole(field, getattr(self, field), least)
-        _set(self, "decay_start", _number("decay_start", self.decay_start))
+            check_whole(field, getattr(self, field), least)
+        _set(self, "decay_start", number("decay_start", self.decay_start))
         if self.decay_start > 1:
             raise ConfigError("decay_start", self.decay_start, "a fraction from 0 to 1 is needed")
-        _set(self, "learning_rate", _number("learning_rate", self.learning_rate))
+        _set(self, "learning_rate", number("learning_rate", self.learning_rate))
         if self.learning_rate == 0:
             raise ConfigError("learning_rate", self.learning_rate, "must be above 0")
         for field, choices in (
@@ -210,44 +209,10 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _sequence(field: str, values: Any) -> tuple[Any, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ConfigError(field, values, "a list is needed")
-    return tuple(values)
-
-
-def _number(field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(field, value, "not a number")
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(field, value, "must be a finite number, not below 0")
-    return float(value)
-
-
-def _numbers(field: str, values: Any) -> tuple[float, ...]:
-    return tuple(_number(field, value) for value in _sequence(field, values))
-
-
-def _check_whole(field: str, value: Any, least: int, hint: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            field, value, f"a whole number of at least {least} is needed {hint}".strip()
-        )
-    if value >= 2**31:
-        raise ConfigError(field, value, "must be below 2^31")
-
-
-def _whole_numbers(field: str, values: Any) -> Shape:
-    values = _sequence(field, values)
-    for value in values:
-        _check_whole(field, value, 1)
-    return values
-
-
 def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:
     if isinstance(value, (int, float)):
-        return _number("hidden_noise", value)
-    values = _numbers("hidden_noise", value)
+        return number("hidden_noise", value)
+    values = numbers("hidden_noise", value)
     if len(values) != layers:
         raise ConfigError(
             "hidden_noise",

@@ -2,7 +2,7 @@
 
 | symbol | name | source |
 |---|---|---|
-| −log P(ỹ = t \\| x) | supervised cost, corrupted labelled rows | Algorithm 1 |
+| −log P(ỹ = t) | supervised cost, corrupted labelled rows | Algorithm 1 |
 | ẑ_BN(l) = (ẑ(l) − μ(l))/√(σ²(l) + ε) | with the clean moments; at l = 0 just ẑ(0) | Algorithm 1 |
 | C(l) = ‖z(l) − ẑ_BN(l)‖²/D_l, batch mean | denoising cost | section 2, the authors' code |
 | C = supervised + Σ λ(l) C(l) | total | Algorithm 1 |
@@ -79,11 +79,13 @@ def combine(
     denoising: list[jax.Array | None] = [None] * len(config.shapes)
     total = supervised
     for i in config.cost_layers:
+        reconstruction = z_hat[i]
+        assert reconstruction is not None, f"layer {i} has a cost but no reconstruction"
         if i == 0:
-            cost = denoising_cost(x_BxD, z_hat[0], None).mean()
+            cost = denoising_cost(x_BxD, reconstruction, None).mean()
         else:
-            by = Moments(clean.mean[i], clean.var[i])
-            cost = denoising_cost(clean.z[i], z_hat[i], by).mean()
+            assert clean is not None, "a cost above the input needs the clean pass"
+            cost = denoising_cost(clean.z[i], reconstruction, clean.moments(i)).mean()
         denoising[i] = cost
         total = total + config.denoising_weights[i] * cost
     return Costs(supervised, tuple(denoising), total)

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ladder_jax.batchnorm import Moments, moments, normalize
+from ladder_jax.batchnorm import Moments, moments, normalize, per_unit
 from ladder_jax.config import LadderConfig
 
 Params = Mapping[str, Any]
@@ -59,6 +59,16 @@ class Activations(NamedTuple):
     mean: tuple[jax.Array | None, ...]
     var: tuple[jax.Array | None, ...]
     logits: jax.Array
+
+    def moments(self, i: int) -> Moments:
+        """Mean and variance that normalised layer i, 1…L."""
+        mean, var = self.mean[i], self.var[i]
+        assert mean is not None and var is not None, "the input is not normalised"
+        return Moments(mean, var)
+
+    def statistics(self) -> tuple[Moments, ...]:
+        """Moments of layers 1…L, in the form that ``Part`` takes them."""
+        return tuple(self.moments(i) for i in range(1, len(self.mean)))
 
 
 def init_encoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
@@ -97,32 +107,37 @@ def encode_parts(
         _check_shapes(config, part)
     edges = [int(edge) for edge in np.cumsum([len(part.x) for part in parts])[:-1]]
     z = [_corrupt(config, part, 0, part.x) for part in parts]
-    trace = [([z_part], [z_part], [None], [None]) for z_part in z]
+    records: list[list[tuple]] = [[(z_part, z_part, None, None)] for z_part in z]
     h_BxD = _join(z)
     for i, layer in enumerate(config.layers, start=1):
         weights = params[f"layer_{i}"]
         pre = _split(layer.forward(weights["kernel"], h_BxD), edges)
         by = [
-            moments(x) if p.moments is None else p.moments[i - 1]
-            for p, x in zip(parts, pre, strict=True)
+            moments(x_BxD) if part.moments is None else part.moments[i - 1]
+            for part, x_BxD in zip(parts, pre, strict=True)
         ]
         z = [
-            _corrupt(config, p, i, normalize(x, m)) for p, x, m in zip(parts, pre, by, strict=True)
+            _corrupt(config, part, i, normalize(x_BxD, own))
+            for part, x_BxD, own in zip(parts, pre, by, strict=True)
         ]
-        shifted_BxD = _join(z) + weights["beta"]
-        if "gamma" in weights:
-            shifted_BxD = weights["gamma"] * shifted_BxD
+        logits_BxD = _scale_and_shift(weights, _join(z))
         top = i == len(config.layers)
-        h_BxD = jax.nn.softmax(shifted_BxD) if top else jax.nn.relu(shifted_BxD)
-        for (zs, hs, means, variances), z_part, h, m in zip(
-            trace, z, _split(h_BxD, edges), by, strict=True
-        ):
-            zs.append(z_part), hs.append(h), means.append(m.mean), variances.append(m.var)
-    logits = _split(shifted_BxD, edges)
-    return tuple(
-        Activations(*map(tuple, lists), logits=part)
-        for lists, part in zip(trace, logits, strict=True)
-    )
+        h_BxD = jax.nn.softmax(logits_BxD) if top else jax.nn.relu(logits_BxD)
+        for record, z_part, h_part, own in zip(records, z, _split(h_BxD, edges), by, strict=True):
+            record.append((z_part, h_part, own.mean, own.var))
+    activations = []
+    for record, logits in zip(records, _split(logits_BxD, edges), strict=True):
+        zs, hs, means, variances = zip(*record, strict=True)
+        activations.append(Activations(zs, hs, means, variances, logits))
+    return tuple(activations)
+
+
+def _scale_and_shift(weights: Params, z_BxD: jax.Array) -> jax.Array:
+    """γ (z + β), without γ where the layer has none."""
+    shifted_BxD = z_BxD + per_unit(weights["beta"], z_BxD)
+    if "gamma" not in weights:
+        return shifted_BxD
+    return per_unit(weights["gamma"], z_BxD) * shifted_BxD
 
 
 def _corrupt(config: LadderConfig, part: Part, i: int, z_BxD: jax.Array) -> jax.Array:

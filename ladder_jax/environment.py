@@ -28,7 +28,7 @@ def versions() -> dict[str, Any]:
     here = Path(__file__)
     # A virtual environment may lie inside somebody else's repository.
     ours = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
-    status = _git(here.parent, "status", "--porcelain") if ours else None
+    status = _git(here.parent, "status", "--porcelain", "--untracked-files=no") if ours else None
     found["git_commit"] = _git(here.parent, "rev-parse", "HEAD") if ours else None
     found["git_dirty"] = None if status is None else bool(status)
     return found

@@ -68,10 +68,7 @@ def _sum_of_batch_moments(
 ) -> Statistics:
     def batch_moments(total: Statistics, x: jax.Array) -> tuple[Statistics, None]:
         (clean,) = encode_parts(config, params["encoder"], [Part(x.astype(scale.dtype) * scale)])
-        found = tuple(
-            unbiased(Moments(mean, var), len(x))
-            for mean, var in zip(clean.mean[1:], clean.var[1:], strict=True)
-        )
+        found = tuple(unbiased(batch, len(x)) for batch in clean.statistics())
         return jax.tree.map(jnp.add, total, found), None
 
     zeros = tuple(Moments(jnp.zeros(s[-1:]), jnp.zeros(s[-1:])) for s in config.shapes[1:])

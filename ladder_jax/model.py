@@ -3,7 +3,7 @@
 ``variables`` is Flax's plain nested dict::
 
     {"params": {"encoder": {"layer_1": {"kernel", "beta"}, …}, "decoder": {…}},
-     "batch_stats": {"layer_1": {"mean", "var", "count"}, …}}
+     "batch_stats": {"layer_1": {"mean", "var", "batches"}, …}}
 
 Nothing here is jitted, knows a device or draws a random number by itself: noise is an
 argument, so a notebook, a test and every device can use the same draws.
@@ -68,14 +68,14 @@ class Ladder(nn.Module):
     def track(self, x_l: jax.Array) -> None:
         """Lets a labelled minibatch's clean moments enter the running average."""
         (clean,) = encode_parts(self.config, self.encoder, [Part(x_l)])
-        for running, mean, var in zip(self.running, clean.mean[1:], clean.var[1:], strict=True):
+        for running, batch in zip(self.running, clean.statistics(), strict=True):
             average = RunningMoments(**running.value)
-            running.value = update_running(average, Moments(mean, var), len(x_l))._asdict()
+            running.value = update_running(average, batch, len(x_l))._asdict()
 
     def restart_tracking(self) -> None:
         """Lets the running average begin anew with the next minibatch."""
         for running in self.running:
-            running.value = running.value | {"count": jnp.zeros_like(running.value["count"])}
+            running.value = running.value | {"batches": jnp.zeros_like(running.value["batches"])}
 
     def declare(self) -> None:
         """Nothing but ``setup``, for ``init``."""
@@ -91,7 +91,7 @@ def init(config: LadderConfig, key: jax.Array) -> dict[str, Any]:
     Returns:
       ``{"params": …, "batch_stats": …}``; see docs/architecture.md for every name.
     """
-    return Ladder(config).init(key, method="declare")
+    return dict(Ladder(config).init(key, method="declare"))
 
 
 def parameter_counts(config: LadderConfig) -> tuple[int, ...]:
@@ -159,6 +159,7 @@ def decode(
       corrupted: what ``encode`` returned with noise, or its unlabelled half.
     """
     part = corrupted.unlabelled if isinstance(corrupted, Encoding) else corrupted
+    assert part is not None, "only unlabelled rows are decoded: give encode an x_u"
     return decode_part(config, variables["params"].get("decoder", {}), part)
 
 
@@ -180,7 +181,8 @@ def costs(
       x_u: unlabelled inputs (B_u, D0).
       noise: draws for the joint batch, as from ``draw_noise``.
     """
-    return Ladder(config).apply(variables, x_l, y_l, x_u, noise)
+    model: Any = Ladder(config)
+    return model.apply(variables, x_l, y_l, x_u, noise)
 
 
 def running_statistics(variables: Params) -> tuple[Moments, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.errors import ConfigError
+from ladder_jax.layers import Dense
 
 MODELS = ("ladder", "bottom", "gamma", "baseline")
 """Full ladder, denoising cost at the input only, at the top only (Γ), none."""
@@ -44,7 +44,7 @@ class Preset:
         return f"{self.dataset}-{self.model}-{self.labels}"
 
 
-_MLP = {"layers": (1000, 500, 250, 250, 250, 10), "input_noise": 0.3, "hidden_noise": 0.3}
+_MLP = tuple(Dense(units) for units in (1000, 500, 250, 250, 250, 10))
 _TOP = (0, 0, 0, 0, 0, 0)
 
 # (model, labels): (λ(0)…λ(6), hidden noise, the paper's error).
@@ -67,8 +67,7 @@ _MNIST: dict[tuple[str, int | str], tuple[tuple[float, ...], float, tuple[float,
 
 def _mnist(model: str, labels: int | str) -> Preset:
     weights, hidden_noise, paper_error = _MNIST[model, labels]
-    values: dict[str, Any] = _MLP | {"hidden_noise": hidden_noise}
-    config = LadderConfig(denoising_weights=weights, input_shape=(784,), **values)
+    config = LadderConfig(_MLP, weights, input_noise=0.3, hidden_noise=hidden_noise)
     return Preset("mnist", model, labels, config, TrainConfig(labels=labels), paper_error)
 
 
@@ -84,7 +83,7 @@ _DIGITS = {
 def _digits(model: str) -> Preset:
     weights, noise = _DIGITS[model]
     config = LadderConfig(
-        layers=(250, 100, 10),
+        layers=(Dense(250), Dense(100), Dense(10)),
         denoising_weights=weights,
         input_noise=noise,
         hidden_noise=noise,

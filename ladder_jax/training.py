@@ -1,4 +1,4 @@
-"""One training step, a compiled run of them, and the learning rate's schedule.
+"""One training step, and a chunk of them as one scan.
 
 Pure functions of state, data and key; nothing is jitted here and no device is known.
 All randomness comes from one root key: the noise of a step depends on (root, step),
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.config import LadderConfig
 from ladder_jax.costs import Costs
 from ladder_jax.model import Ladder, draw_noise
+from ladder_jax.plan import Plan, learning_rate
 
 CostDict = dict[str, jax.Array]
 
@@ -55,77 +56,6 @@ class TrainData(NamedTuple):
     scale: jax.Array
 
 
-class Plan(NamedTuple):
-    """What the compiled step needs of a run's settings, known before anything is compiled.
-
-    It holds no seed, so runs that differ in nothing else share one compiled program.
-
-    Attributes:
-      epochs: see ``TrainConfig``, like ``decay_start`` and ``learning_rate``.
-      steps_per_epoch: ⌊N / rows_u⌋. The rows left over differ from epoch to epoch, since
-        each epoch draws a new order: none is left out for ever.
-      rows_l: labelled rows in a step.
-      rows_u: unlabelled rows in a step.
-      same_rows: both halves of a batch are the same rows (all labels, the authors' code).
-      chunk_steps: steps in one compiled call; divides steps_per_epoch.
-    """
-
-    epochs: int
-    decay_start: float
-    learning_rate: float
-    steps_per_epoch: int
-    rows_l: int
-    rows_u: int
-    same_rows: bool
-    chunk_steps: int
-
-
-MAX_CHUNK_STEPS = 200
-"""Bounds how long a compiled call takes, so that progress and interrupts stay timely."""
-
-
-def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Plan:
-    """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
-
-    A set smaller than its batch is used whole.
-    """
-    rows_u = min(train_config.batch_size, num_rows)
-    steps = num_rows // rows_u
-    whole = train_config.labels == "all" and num_labelled == num_rows
-    return Plan(
-        epochs=train_config.epochs,
-        decay_start=train_config.decay_start,
-        learning_rate=train_config.learning_rate,
-        steps_per_epoch=steps,
-        rows_l=min(train_config.labelled_batch_size, num_labelled),
-        rows_u=rows_u,
-        same_rows=whole and train_config.labelled_order == "same",
-        chunk_steps=_chunk_steps(steps),
-    )
-
-
-def _chunk_steps(steps: int) -> int:
-    divisors = [n for n in range(1, MAX_CHUNK_STEPS + 1) if steps % n == 0]
-    # An awkward number of steps (a prime, say) would mean many tiny calls.
-    return divisors[-1] if divisors[-1] >= min(steps, MAX_CHUNK_STEPS // 10) else steps
-
-
-def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.Array:
-    """min(1, (E − e + 1)/(E − d·E)) of the epoch e counted from 1 (the authors' code).
-
-    Constant within an epoch; d = 1 is no decay.
-    """
-    if decay_start >= 1:
-        return jnp.ones_like(epoch, jnp.zeros(()).dtype)
-    return jnp.minimum(1.0, (epochs - epoch + 1) / (epochs - decay_start * epochs))
-
-
-def learning_rate(plan: Plan, step: jax.Array) -> jax.Array:
-    """Learning rate of a step counted from 0."""
-    epoch = step // plan.steps_per_epoch + 1
-    return plan.learning_rate * annealing_factor(epoch, plan.epochs, plan.decay_start)
-
-
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
     """Adam with the paper's annealing.
 
@@ -158,10 +88,13 @@ def cost_names(config: LadderConfig) -> tuple[str, ...]:
     return ("total", "supervised", *(f"denoising_{i}" for i in config.cost_layers))
 
 
-def cost_dict(config: LadderConfig, costs: Costs) -> CostDict:
+def cost_dict(costs: Costs) -> CostDict:
     """The same costs by name."""
-    denoising = {f"denoising_{i}": costs.denoising[i] for i in config.cost_layers}
-    return {"total": costs.total, "supervised": costs.supervised} | denoising
+    named = {"total": costs.total, "supervised": costs.supervised}
+    for i, cost in enumerate(costs.denoising):
+        if cost is not None:
+            named[f"denoising_{i}"] = cost
+    return named
 
 
 def train_step(
@@ -186,7 +119,7 @@ def train_step(
     Returns:
       State after the step and its costs by name.
     """
-    model = Ladder(config)
+    model: Any = Ladder(config)
     x_l, y_l, x_u = batch
     rows_u = len(x_u) if config.cost_layers else 0
     noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
@@ -195,7 +128,7 @@ def train_step(
         costs = model.apply(
             {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise
         )
-        return costs.total, cost_dict(config, costs)
+        return costs.total, cost_dict(costs)
 
     def tracked(batch_stats: Any) -> Any:
         variables = {"params": state.params, "batch_stats": batch_stats}

@@ -237,11 +237,13 @@ def adam_original(gradients, learning_rate, b1=0.9, b2=0.999, eps=1e-8):
 
     gradients: one array per step. Returns the updates, to be added to the parameter.
     """
-    return _adam(gradients, learning_rate, b1, b2,
-                 lambda m, v, c1, c2: c2**0.5 / c1 * m / (np.sqrt(v) + eps))
+    return _adam(
+        gradients, learning_rate, b1, b2, lambda m, v, c1, c2: c2**0.5 / c1 * m / (np.sqrt(v) + eps)
+    )
 
 
 def adam_kingma(gradients, learning_rate, b1=0.9, b2=0.999, eps=1e-8):
     """Adam as in Kingma & Ba, Algorithm 1: eps is added to the corrected sqrt(v)."""
-    return _adam(gradients, learning_rate, b1, b2,
-                 lambda m, v, c1, c2: m / c1 / (np.sqrt(v / c2) + eps))
+    return _adam(
+        gradients, learning_rate, b1, b2, lambda m, v, c1, c2: m / c1 / (np.sqrt(v / c2) + eps)
+    )

@@ -52,9 +52,11 @@ def fetch(
     try:
         import tensorflow_datasets as tfds
 
-        urls = [base_url + name for name in names]
         with _quiet(tfds):
-            paths = _manager(tfds, dataset, manual_dir).download(urls)
+            manager = _manager(tfds, dataset, manual_dir)
+            # One by one: given a list it uses threads, which after a failure of one file go on
+            # trying the others and keep the program from ending.
+            paths = [manager.download(base_url + name) for name in names]
     except _Unreachable as error:
         raise DataError(f"{dataset}: {error} and no local files: {ways_out}") from error
     except ImportError as error:
@@ -65,7 +67,7 @@ def fetch(
     except Exception as error:  # whatever the packages below raise, the way out is the same
         if type(error).__name__ == "NonMatchingChecksumError":
             raise DataError(
-                f"{dataset}: wrong checksum, not the original file: {_line(error)}"
+                f"{dataset}: wrong checksum, replace it by the original file: {_line(error)}"
             ) from error
         raise DataError(
             f"{dataset}: download into {_download_dir()} failed "

@@ -1,0 +1,95 @@
+# Every target sets up what it needs by itself, in .venv of this checkout.
+#   make demo PYTHON=/path/to/python3.12   takes that Python for a new .venv
+#   make test PYTEST_ARGS="-n 2"           hands arguments to pytest
+
+PYTHON ?=
+PYTEST_ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+# -qq: errors only; a plain -q repeats warnings about the machine's own pip settings
+INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format clean FORCE
+
+help:
+	@echo "make demo      set up .venv and run experiments/demo.py"
+	@echo "make test      set up .venv with the test tools; lint, type check, quick tests"
+	@echo "make test-all  the same with the slow tests too"
+	@echo "make lint      ruff and mypy"
+	@echo "make format    ruff format, and what ruff check can mend"
+	@echo "make clean     remove .venv and caches; runs/ stays"
+
+demo: $(VENV)/.demo-installed
+	$(RUN) experiments/demo.py
+
+test: lint
+	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test-installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy ladder_jax
+
+format: $(VENV)/.test-installed
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- set-up: the stamp files make a second call instant ----
+
+# Sets $chosen to a Python that is new enough, that runs (a pyenv shim may exist and fail) and
+# that can make a virtual environment with pip in it (Debian splits that off).
+define find_python
+chosen=; bare=; \
+for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.14); do \
+  "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+  if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then chosen=$$candidate; break; fi; \
+  bare=$${bare:-$$candidate}; \
+done; \
+if [ -z "$$chosen" ] && [ -n "$$bare" ]; then \
+  echo "$$bare cannot make virtual environments: its ensurepip module is missing." >&2; \
+  echo "On Debian or Ubuntu: apt install python3-venv. Or: make PYTHON=/path/to/another/python3" >&2; \
+  exit 1; \
+elif [ -z "$$chosen" ]; then \
+  echo "$(if $(PYTHON),$(PYTHON) is not a working,There is no working) Python 3.11 or newer." >&2; \
+  echo "Install one, or name one: make PYTHON=/path/to/python3" >&2; \
+  exit 1; \
+fi
+endef
+
+# $(call install,FILE,EXTRA): the pins of FILE, or else the floors of setup.cfg with EXTRA
+define install
+if $(INSTALL) -r $(1); then \
+  $(INSTALL) --no-deps -e .; \
+else \
+  echo "$(1) cannot be installed as pinned (see above): taking the floors of setup.cfg"; \
+  $(INSTALL) -e '.[$(2)]'; \
+fi
+endef
+
+# The stamp holds the folder it was made in: a moved or copied checkout is installed anew.
+MOVED := $(shell grep -qsxF "$(CURDIR)" $(VENV)/.demo-installed || echo FORCE)
+
+$(VENV)/.demo-installed: requirements.txt setup.cfg pyproject.toml $(MOVED)
+	@if ! $(RUN) -c '' >/dev/null 2>&1; then \
+	  $(find_python); \
+	  echo "setting up $(VENV) with $$("$$chosen" --version): about a minute"; \
+	  "$$chosen" -m venv --clear $(VENV) || exit 1; \
+	else \
+	  echo "bringing $(VENV) up to date"; \
+	fi
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip >/dev/null
+	@$(call install,requirements.txt,sklearn)
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.test-installed: requirements-test.txt $(VENV)/.demo-installed
+	@echo "adding the test tools to $(VENV)"
+	@$(call install,requirements-test.txt,test)
+	@touch $@

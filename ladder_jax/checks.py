@@ -1,0 +1,60 @@
+"""Checks of single settings, with errors that name the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ladder_jax.errors import ConfigError
+
+
+def sequence(field: str, values: Any) -> tuple[Any, ...]:
+    """The values as a tuple; text is no list.
+
+    Raises:
+      ConfigError: it is not a sequence.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(field, values, "a list is needed")
+    return tuple(values)
+
+
+def number(field: str, value: Any) -> float:
+    """The value as a float.
+
+    Raises:
+      ConfigError: not a number, not finite or below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(field, value, "not a number")
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(field, value, "must be a finite number, not below 0")
+    return float(value)
+
+
+def numbers(field: str, values: Any) -> tuple[float, ...]:
+    """The values as floats, each checked as by ``number``."""
+    return tuple(number(field, value) for value in sequence(field, values))
+
+
+def check_whole(field: str, value: Any, least: int, hint: str = "") -> None:
+    """Checks for a whole number from ``least`` to below 2^31.
+
+    Raises:
+      ConfigError: it is something else; ``hint`` names what else would do.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(
+            field, value, f"a whole number of at least {least} is needed {hint}".strip()
+        )
+    if value >= 2**31:
+        raise ConfigError(field, value, "must be below 2^31")
+
+
+def whole_numbers(field: str, values: Any) -> tuple[int, ...]:
+    """The values as a tuple of whole numbers of at least 1."""
+    values = sequence(field, values)
+    for value in values:
+        check_whole(field, value, 1)
+    return values

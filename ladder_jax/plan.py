@@ -1,0 +1,81 @@
+"""How a run is cut into epochs, steps and compiled chunks, and the learning rate over them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ladder_jax.config import TrainConfig
+
+
+class Plan(NamedTuple):
+    """What the compiled step needs of a run's settings, known before anything is compiled.
+
+    It holds no seed, so runs that differ in nothing else share one compiled program.
+
+    Attributes:
+      epochs: see ``TrainConfig``, like ``decay_start`` and ``learning_rate``.
+      steps_per_epoch: ⌊N / rows_u⌋. The rows left over differ from epoch to epoch, since
+        each epoch draws a new order: none is left out for ever.
+      rows_l: labelled rows in a step.
+      rows_u: unlabelled rows in a step.
+      same_rows: both halves of a batch are the same rows (all labels, the authors' code).
+      chunk_steps: steps in one compiled call; divides steps_per_epoch.
+    """
+
+    epochs: int
+    decay_start: float
+    learning_rate: float
+    steps_per_epoch: int
+    rows_l: int
+    rows_u: int
+    same_rows: bool
+    chunk_steps: int
+
+
+MAX_CHUNK_STEPS = 200
+"""Bounds how long a compiled call takes, so that progress and interrupts stay timely."""
+
+
+def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Plan:
+    """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
+
+    A set smaller than its batch is used whole.
+    """
+    rows_u = min(train_config.batch_size, num_rows)
+    steps = num_rows // rows_u
+    whole = train_config.labels == "all" and num_labelled == num_rows
+    return Plan(
+        epochs=train_config.epochs,
+        decay_start=train_config.decay_start,
+        learning_rate=train_config.learning_rate,
+        steps_per_epoch=steps,
+        rows_l=min(train_config.labelled_batch_size, num_labelled),
+        rows_u=rows_u,
+        same_rows=whole and train_config.labelled_order == "same",
+        chunk_steps=_chunk_steps(steps),
+    )
+
+
+def _chunk_steps(steps: int) -> int:
+    divisors = [n for n in range(1, MAX_CHUNK_STEPS + 1) if steps % n == 0]
+    # An awkward number of steps (a prime, say) would mean many tiny calls.
+    return divisors[-1] if divisors[-1] >= min(steps, MAX_CHUNK_STEPS // 10) else steps
+
+
+def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.Array:
+    """min(1, (E − e + 1)/(E − d·E)) of the epoch e counted from 1 (the authors' code).
+
+    Constant within an epoch; d = 1 is no decay.
+    """
+    if decay_start >= 1:
+        return jnp.ones_like(epoch, jnp.zeros(()).dtype)
+    return jnp.minimum(1.0, (epochs - epoch + 1) / (epochs - decay_start * epochs))
+
+
+def learning_rate(plan: Plan, step: jax.Array) -> jax.Array:
+    """Learning rate of a step counted from 0."""
+    epoch = step // plan.steps_per_epoch + 1
+    return plan.learning_rate * annealing_factor(epoch, plan.epochs, plan.decay_start)
