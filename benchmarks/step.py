@@ -11,6 +11,8 @@ python benchmarks/step.py [--model=ladder|bottom|gamma|baseline] [--blocks=9]
 import json
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,44 +29,57 @@ _BLOCKS = flags.DEFINE_integer("blocks", 9, "Alternating blocks of each.", lower
 _ROWS = 10_000  # 100 steps an epoch and chunk: about as long as a block should take
 
 
-def product_shapes(config: lj.LadderConfig, rows: int) -> list[tuple[int, int, int]]:
-    """(rows, inputs, outputs) of each forward product: encoder first, then decoder."""
-    labelled_only = not config.cost_layers
-    clean = any(i > 0 for i in config.cost_layers)
-    encoder_rows = [rows] if labelled_only else [2 * rows] + [rows] * clean
+class Product(NamedTuple):
+    """One forward product (rows, inputs) x (inputs, outputs) and its gradients."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    input_gradient: bool
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the forward product and the gradients."""
+        return 2 * self.rows * self.inputs * self.outputs * (3 if self.input_gradient else 2)
+
+
+def products_of_step(config: lj.LadderConfig, rows: int) -> list[Product]:
+    """The forward products of a step: encoder from the bottom up, then decoder."""
     sizes = [shape[0] for shape in config.shapes]
-    below = zip(sizes[:-1], sizes[1:], strict=True)
-    shapes = [(n, d_in, d_out) for d_in, d_out in below for n in encoder_rows]
-    return shapes + [(rows, sizes[i], sizes[i - 1]) for i in config.decoder_layers[1:]]
+    if config.cost_layers:
+        passes = [2 * rows] + [rows] * any(i > 0 for i in config.cost_layers)
+    else:
+        passes = [rows]
+    encoder = [
+        Product(n, sizes[i], sizes[i + 1], input_gradient=i > 0)
+        for i in range(len(config.layers))
+        for n in passes
+    ]
+    decoder = [Product(rows, sizes[i], sizes[i - 1], True) for i in config.decoder_layers[1:]]
+    return encoder + decoder
 
 
-def floor(config: lj.LadderConfig, rows: int):
-    """A compiled call of all products of a step, and the floating-point operations in it."""
+def floor(products: list[Product]) -> Callable[[], Any]:
+    """A compiled call of these products and their gradients, each once."""
     rng = np.random.default_rng(0)
-    shapes = product_shapes(config, rows)
-    operands, operations = [], 0
-    for n, d_in, d_out in shapes:
+    operands = []
+    for n, d_in, d_out, _ in products:
         sizes = ((n, d_in), (d_in, d_out), (n, d_out))
         operands.append(tuple(jnp.asarray(rng.normal(size=s), jnp.float32) for s in sizes))
-    depth = len(config.layers)
-    first_layer = [k for k in range(len(shapes) - max(0, len(config.decoder_layers) - 1))]
-    first_layer = first_layer[: len(first_layer) // depth]
-    for k, (n, d_in, d_out) in enumerate(shapes):
-        operations += 2 * n * d_in * d_out * (2 if k in first_layer else 3)
 
     @jax.jit
-    def products(operands):
+    def multiply(operands: Any) -> list[jax.Array]:
         results = []
-        for k, (h, kernel, gradient) in enumerate(operands):
+        for product, (h, kernel, gradient) in zip(products, operands, strict=True):
             results += [h @ kernel, h.T @ gradient]
-            if k not in first_layer:
+            if product.input_gradient:
                 results.append(gradient @ kernel.T)
         return results
 
-    return lambda: jax.block_until_ready(products(operands)), operations
+    return lambda: jax.block_until_ready(multiply(operands))
 
 
-def step(config: lj.LadderConfig, train_config: lj.TrainConfig):
+def step(config: lj.LadderConfig, train_config: lj.TrainConfig) -> tuple[Callable[[], None], int]:
     """A call that trains one compiled epoch of random data, and its number of steps."""
     rng = np.random.default_rng(0)
     data = TrainData(
@@ -77,14 +92,14 @@ def step(config: lj.LadderConfig, train_config: lj.TrainConfig):
     state = [jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)]
     chunk = jax.jit(train_chunk, static_argnums=(0, 1), donate_argnums=2)
 
-    def run():
+    def run() -> None:
         state[0], costs = chunk(config, plan, state[0], data, key, False)
         jax.block_until_ready((state[0], costs))
 
     return run, plan.chunk_steps
 
 
-def milliseconds(call, repeats: int = 1) -> float:
+def milliseconds(call: Callable[[], Any], repeats: int = 1) -> float:
     """Wall time of ``repeats`` calls, for one."""
     started = time.perf_counter()
     for _ in range(repeats):
@@ -98,18 +113,19 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected word on the command line: {argv[1]}")
     preset = lj.presets.get(f"mnist-{_MODEL.value}-100")
     with jax.default_matmul_precision("float32"):
-        products, operations = floor(preset.config, preset.train_config.batch_size)
+        products = products_of_step(preset.config, preset.train_config.batch_size)
+        multiply = floor(products)
         run, steps = step(preset.config, preset.train_config)
-        run(), products()  # compile
+        run(), multiply()  # compile
         blocks = [
-            (milliseconds(run) / steps, milliseconds(products, steps)) for _ in range(_BLOCKS.value)
+            (milliseconds(run) / steps, milliseconds(multiply, steps)) for _ in range(_BLOCKS.value)
         ]
     step_ms, floor_ms = (statistics.median(times) for times in zip(*blocks, strict=True))
     report = {
         "model": _MODEL.value,
         "step_ms": round(step_ms, 3),
         "floor_ms": round(floor_ms, 3),
-        "floor_gflop": round(operations / 1e9, 3),
+        "floor_gflop": round(sum(product.operations for product in products) / 1e9, 3),
         "ratio": round(step_ms / floor_ms, 3),
         "blocks": [[round(value, 3) for value in block] for block in blocks],
         "device": environment.device(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from typing import Any, NamedTuple
 
@@ -43,43 +44,46 @@ class Settings(NamedTuple):
     workdir: str
 
 
-def define(labels: str) -> None:
-    """Defines the flags; ``labels`` is the default number of labels.
+def define(labels: str) -> flags.FlagValues:
+    """The flags, not yet parsed; ``labels`` is the default number of labels.
 
     Flags without a default take the value of the preset.
     """
+    values = flags.FlagValues()
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
+    switch = functools.partial(flags.DEFINE_boolean, flag_values=values)
     models = ", ".join(lj.presets.MODELS)
-    flags.DEFINE_string("model", "ladder", f"One of: {models}.")
-    flags.DEFINE_string("labels", labels, "Labelled rows, balanced over the classes, or all.")
-    flags.DEFINE_integer("seed", 1, "Of weights, noise and the order of rows.")
-    flags.DEFINE_integer("data_seed", None, "Of the labelled subset and split (default: seed).")
-    flags.DEFINE_integer("epochs", None, "Passes over the unlabelled rows.")
-    flags.DEFINE_float("decay_start", None, "Fraction of epochs before the rate decays.")
-    flags.DEFINE_integer("batch_size", None, "Unlabelled rows in a step.")
-    flags.DEFINE_integer("labelled_batch_size", None, "Labelled rows in a step.")
-    flags.DEFINE_string("labelled_order", None, "With all labels: same or independent.")
-    flags.DEFINE_float("learning_rate", None, "Of Adam, before the decay.")
-    flags.DEFINE_string("denoising_weights", None, "Cost weight of each layer from the input.")
-    flags.DEFINE_float("input_noise", None, "Standard deviation of the input noise.")
-    flags.DEFINE_string("hidden_noise", None, "The same for layers above: one, or one per layer.")
-    flags.DEFINE_string("combinator", None, "Denoising function.")
-    flags.DEFINE_string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
-    flags.DEFINE_integer("validation", None, "Rows held out of training; then no test is made.")
-    flags.DEFINE_string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
-    flags.DEFINE_string(
-        "workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>)."
-    )
-    flags.DEFINE_boolean("dry_run", False, "Print configuration and layers, then exit.")
-    flags.DEFINE_boolean("quiet", False, "Print only the result.")
+    string("model", "ladder", f"One of: {models}.")
+    string("labels", labels, "Labelled rows, balanced over the classes, or all.")
+    integer("seed", 1, "Of weights, noise and the order of rows.")
+    integer("data_seed", None, "Of the labelled subset and split (default: seed).")
+    integer("epochs", None, "Passes over the unlabelled rows.")
+    number("decay_start", None, "Fraction of epochs before the rate decays.")
+    integer("batch_size", None, "Unlabelled rows in a step.")
+    integer("labelled_batch_size", None, "Labelled rows in a step.")
+    string("labelled_order", None, "With all labels: same or independent.")
+    number("learning_rate", None, "Of Adam, before the decay.")
+    string("denoising_weights", None, "Cost weight of each layer from the input.")
+    number("input_noise", None, "Standard deviation of the input noise.")
+    string("hidden_noise", None, "The same for layers above: one, or one per layer.")
+    string("combinator", None, "Denoising function.")
+    string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
+    integer("validation", None, "Rows held out of training; then no test is made.")
+    string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
+    string("workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>).")
+    switch("dry_run", False, "Print configuration and layers, then exit.")
+    switch("quiet", False, "Print only the result.")
+    return values
 
 
-def settings(dataset: str) -> Settings:
-    """The configuration that the parsed flags describe.
+def settings(dataset: str, values: flags.FlagValues) -> Settings:
+    """The configuration that parsed flags describe.
 
     Raises:
       LadderError: a value that cannot be used.
     """
-    values = flags.FLAGS
     labels = _labels(values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
     network = _given(values, _NETWORK)
@@ -98,7 +102,7 @@ def settings(dataset: str) -> Settings:
     return Settings(preset, config, train_config, note, workdir)
 
 
-def _given(values: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _given(values: flags.FlagValues, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name].value for name in names if values[name].value is not None}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,12 +13,17 @@ from common_flags import Settings, settings
 import ladder_jax as lj
 
 
-def main(dataset: str, about: str) -> None:
-    """Flags → configuration → one library call → table. Exits 1 on a user's mistake."""
-    _parse(sys.argv, about)
-    values = flags.FLAGS
+def main(dataset: str, values: flags.FlagValues, about: str) -> None:
+    """Flags → configuration → one library call → table. Exits 1 on a user's mistake.
+
+    Args:
+      dataset: name for ``data.load``.
+      values: as from ``common_flags.define``.
+      about: the command's docstring, for ``--help``.
+    """
+    _parse(values, about)
     try:
-        chosen = settings(dataset)
+        chosen = settings(dataset, values)
         if values.dry_run or not values.quiet:
             print(describe(chosen), flush=True)
         if values.dry_run:
@@ -103,12 +107,13 @@ def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _parse(argv: list[str], about: str) -> None:
-    if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in argv[1:]):
-        print(about.strip() + "\n" + flags.FLAGS.get_help())
+def _parse(values: flags.FlagValues, about: str) -> None:
+    if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
+        print(f"{about.strip()}\n\nFlags without a default take the value of the paper's row.")
+        print(values.get_help())
         sys.exit(0)
     try:
-        rest = flags.FLAGS(argv)[1:]
+        rest = values(sys.argv)[1:]
     except flags.Error as error:
         fail(str(error))
     if rest:
@@ -137,9 +142,6 @@ def _cost_text(costs: dict[str, float]) -> str:
 class _Lines:
     """A plain line per epoch."""
 
-    def __init__(self) -> None:
-        self.started, self.first_step = time.perf_counter(), None
-
     def __call__(self, progress: lj.Progress) -> None:
         line = progress.metrics
         if line is None:
@@ -163,20 +165,21 @@ class _Bar:
 
     def __init__(self) -> None:
         self.bar: Any = None
-        self.step = 0
 
     def __call__(self, progress: lj.Progress) -> None:
         from tqdm import tqdm  # only needed on a terminal
 
+        chunk = progress.chunk_steps * progress.rows
         if self.bar is None:
-            resumed = (progress.step - 1) * progress.rows if progress.step > 1 else 0
-            self.bar = tqdm(total=progress.steps * progress.rows, unit=" examples", unit_scale=True)
-            self.bar.initial = resumed
-            self.bar.n = resumed
-            self.step = progress.step - 1
+            self.bar = tqdm(
+                initial=progress.step * progress.rows - chunk,
+                total=progress.steps * progress.rows,
+                unit=" examples",
+                unit_scale=True,
+                dynamic_ncols=True,
+            )
         self.bar.set_postfix_str(_cost_text(progress.costs), refresh=False)
-        self.bar.update((progress.step - self.step) * progress.rows)
-        self.step = progress.step
+        self.bar.update(chunk)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -8,5 +8,4 @@ import common_flags
 import console
 
 if __name__ == "__main__":
-    common_flags.define(labels="50")
-    console.main("digits", __doc__)
+    console.main("digits", common_flags.define(labels="50"), __doc__)

@@ -8,5 +8,4 @@ import common_flags
 import console
 
 if __name__ == "__main__":
-    common_flags.define(labels="100")
-    console.main("mnist", __doc__)
+    console.main("mnist", common_flags.define(labels="100"), __doc__)

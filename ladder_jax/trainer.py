@@ -95,7 +95,7 @@ class Trainer:
         """Trains from the current state to the last epoch.
 
         Raises:
-          DivergedError: a cost is not finite.
+          DivergedError: a cost, or at the end a parameter, is not finite.
           StoppedError: ``should_stop`` said so; the state is saved.
         """
         plan, step = self.plan, int(self.state.step)
@@ -121,6 +121,9 @@ class Trainer:
                 on_progress(Progress(step, steps, plan.chunk_steps, rows, means, line))
             if step < steps and should_stop and should_stop():
                 self._stop(epoch, step)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.params)):
+            # The last step's own gradient shows in no cost.
+            raise DivergedError(f"diverged in epoch {plan.epochs}: a parameter is not finite")
 
     def statistics(self, kind: str) -> Statistics:
         """Moments of layers 1…L by one of ``config.STATISTICS``."""

@@ -1,0 +1,118 @@
+"""House rules that a machine can hold: import order, file sizes, a pure library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "ladder_jax"
+
+# A module imports only modules that stand above it.
+ORDER = [
+    "errors",
+    "checks",
+    "batchnorm",
+    "combinators",
+    "layers",
+    "config",
+    "presets",
+    "encoder",
+    "decoder",
+    "costs",
+    "model",
+    "data",
+    "plan",
+    "training",
+    "evaluation",
+    "environment",
+    "runfolder",
+    "checkpoints",
+    "trainer",
+    "runs",
+    "__init__",
+]
+ORBAX_FILE, DATA = "checkpoints", "data"
+
+
+def module_of(path):
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Dotted names that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+FILES = sorted(LIBRARY.rglob("*.py"))
+
+
+def test_every_module_has_its_place():
+    assert {module_of(path) for path in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_imports_flow_one_way(path):
+    own = ORDER.index(module_of(path))
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "ladder_jax" and len(parts) > 1 and parts[1] in ORDER:
+            other = ORDER.index(parts[1])
+            inside_data = parts[1] == DATA == module_of(path)
+            assert other < own or inside_data, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_library_is_pure(path):
+    """No flags, no prints; one file knows Orbax; data handling needs no JAX."""
+    tree = ast.parse(path.read_text())
+    names = imported(path)
+    assert not any(name.startswith(("absl.flags", "absl.app")) for name in names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input", "eval", "exec"), f"{path}:{node.lineno}"
+        assert not isinstance(node, ast.Global), f"{path}:{node.lineno}"
+    if module_of(path) != ORBAX_FILE:
+        assert not any(name.startswith("orbax") for name in names)
+    if module_of(path) == DATA:
+        assert not any(name.split(".")[0] in ("jax", "flax") for name in names)
+    assert not any(name.startswith("pickle") for name in names)
+
+
+@pytest.mark.parametrize("folder", ["ladder_jax", "experiments", "benchmarks", "tests"])
+def test_files_are_small(folder):
+    limit = 350
+    for path in (ROOT / folder).rglob("*.py"):
+        lines = len(path.read_text().splitlines())
+        assert lines <= limit or folder == "tests", f"{path}: {lines} lines"
+
+
+def test_reference_imports_numpy_only():
+    assert imported(ROOT / "tests" / "reference_numpy.py") <= {
+        "__future__",
+        "__future__.annotations",
+        "numpy",
+    }
+
+
+def test_import_leaves_slow_and_optional_packages_alone():
+    """Data, plots and TensorFlow packages are only loaded by what needs them."""
+    code = (
+        "import sys, ladder_jax;"
+        "print(*[n for n in ('tensorflow', 'tensorflow_datasets', 'sklearn', 'matplotlib', 'tqdm')"
+        " if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,84 @@
+"""Population statistics, predictions, error rates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_numpy as reference
+from test_equivalence import make_case
+
+import ladder_jax as lj
+from ladder_jax.evaluation import PREDICTION_ROWS
+from ladder_jax.model import running_statistics
+
+
+def test_population_statistics_match_reference(precision):
+    dtype, tolerance = precision
+    config, variables, _ = make_case(dtype=dtype)
+    x = np.random.default_rng(1).normal(size=(60, 6)).astype(dtype)
+    got = lj.population_statistics(config, variables, jnp.asarray(x), jnp.ones((), dtype), 20)
+    want = reference.population_moments(variables["params"], np.split(x, 3))
+    for i, own in enumerate(got, start=1):
+        np.testing.assert_allclose(own.mean, want[i][0], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(own.var, want[i][1], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(41, [21, 20]), (101, [17] * 5 + [16]), (3, [3])])
+def test_no_row_is_left_out_of_population_statistics(x64, rows, sizes):
+    config, variables, _ = make_case()
+    x = np.random.default_rng(1).normal(size=(rows, 6))
+    got = lj.population_statistics(config, variables, jnp.asarray(x), jnp.ones(()), 21)
+    batches = np.split(x, np.cumsum(sizes)[:-1])
+    want = reference.population_moments(variables["params"], batches)
+    for i, own in enumerate(got, start=1):
+        np.testing.assert_allclose(own.mean, want[i][0], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(own.var, want[i][1], rtol=1e-9)
+
+
+def test_predictions_match_reference_with_fixed_statistics(x64):
+    config, variables, _ = make_case()
+    rng = np.random.default_rng(1)
+    x_train, x = rng.normal(size=(60, 6)), rng.normal(size=(PREDICTION_ROWS + 7, 6))
+    statistics = lj.population_statistics(config, variables, jnp.asarray(x_train), jnp.ones(()), 20)
+    moments = reference.population_moments(variables["params"], np.split(x_train, 3))
+    want = reference.encode(variables["params"], x, moments=moments)["h"][-1]
+    got = lj.predict_proba(config, variables, x, statistics)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(lj.predict(config, variables, x, statistics), want.argmax(-1))
+
+
+def test_a_row_is_classified_alike_in_any_company(x64):
+    """Test-batch statistics would fail here."""
+    config, variables, _ = make_case()
+    x = np.random.default_rng(1).normal(size=(30, 6))
+    together = lj.predict_proba(config, variables, x)
+    alone = lj.predict_proba(config, variables, x[:1])[0]
+    np.testing.assert_allclose(alone, together[0], rtol=1e-9)
+    moved = np.concatenate([x[:1], x[1:] * 100 + 7])
+    among_others = lj.predict_proba(config, variables, moved)[0]
+    np.testing.assert_allclose(among_others, together[0], rtol=1e-9)
+
+
+def test_predict_takes_the_running_statistics_by_default(x64):
+    config, variables, (x_l, *_) = make_case()
+    tracked = lj.Ladder(config).apply(variables, x_l, method="track", mutable=["batch_stats"])[1]
+    variables = variables | tracked
+    got = lj.predict_proba(config, variables, x_l)
+    want = lj.predict_proba(config, variables, x_l, running_statistics(variables))
+    np.testing.assert_array_equal(got, want)
+    before = lj.predict_proba(config, lj.init(config, jax.random.key(0)), x_l)
+    assert np.abs(got - before).max() > 1e-3
+
+
+def test_uint8_inputs_are_scaled():
+    config, variables, _ = make_case(dtype=np.float32)
+    x = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    np.testing.assert_allclose(
+        lj.predict_proba(config, variables, x, scale=1 / 255),
+        lj.predict_proba(config, variables, (x / 255).astype(np.float32)),
+        rtol=1e-5,
+    )
+
+
+def test_error_percent():
+    assert lj.error_percent([0, 1, 2, 3], np.array([0, 1, 0, 0])) == 50.0
