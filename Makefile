@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself, in .venv of this checkout.
 #   make demo PYTHON=/path/to/python3.12   takes that Python for a new .venv
-#   make test PYTEST_ARGS="-n 2"           hands arguments to pytest
+#   make test PYTEST_ARGS="-k costs"       hands arguments to pytest
 
 PYTHON ?=
 PYTEST_ARGS ?=

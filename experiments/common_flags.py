@@ -93,8 +93,7 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
         noise = _numbers("hidden_noise", values.hidden_noise)
         network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
     config = dataclasses.replace(preset.config, **network)
-    # The preset's data_seed was filled in from its own seed.
-    training = {"data_seed": None} | _given(values, _TRAINING) | {"labels": labels}
+    training = _given(values, _TRAINING) | {"labels": labels}
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
     name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"

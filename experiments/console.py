@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -30,9 +31,13 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             print(layer_table(chosen.config))
             return
         data = lj.data.load(dataset, data_dir=values.data_dir)
+        if not values.quiet and os.path.exists(os.path.join(chosen.workdir, "result.json")):
+            print("this run is finished; its result:", flush=True)
         result = train(chosen, data, quiet=values.quiet)
     except lj.LadderError as error:
         fail(str(error))
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(128 + signal.SIGINT)
     print(result_table(chosen, result.summary))
 
 
@@ -65,7 +70,8 @@ def fail(message: str) -> NoReturn:
 
 def describe(chosen: Settings) -> str:
     """The resolved configuration as aligned lines."""
-    rows = chosen.config.to_json() | chosen.train_config.to_json() | {"workdir": chosen.workdir}
+    rows = chosen.config.to_json() | chosen.train_config.to_json()
+    rows |= {"data_seed": chosen.train_config.split_seed, "workdir": chosen.workdir}
     lines = [f"{name:20} {_text(value)}" for name, value in rows.items()]
     head = f"{chosen.preset.dataset} {chosen.preset.model}"
     return "\n".join([head + (f" ({chosen.note})" if chosen.note else ""), *lines])
@@ -91,16 +97,29 @@ def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
     errors = summary["runs"][0][f"{kind}_error_percent"]
     own_row = not held_out and chosen.preset.labels == chosen.train_config.labels
     paper = chosen.preset.paper_error if own_row else None
-    lines = [f"{'statistics':12}{kind + ' error %':>20}{'paper':>16}" if paper else
-             f"{'statistics':12}{kind + ' error %':>20}"]  # fmt: skip
+    heads = ("statistics", f"{kind} error %", "paper" if paper else "")
+    lines = [f"{heads[0]:12}{heads[1]:>20}{heads[2]:>16}".rstrip()]
     for name, error in errors.items():
         default = name == chosen.train_config.statistics
         line = f"{name + (' *' if default else ''):12}{error:20.2f}"
         if default and paper:
             line += f"{f'{paper[0]:.2f} ± {paper[1]:.2f}':>16}"
         lines.append(line)
+    if paper and (changed := _changed(chosen)):
+        lines.append(f"Not the paper's settings: {changed}.")
     lines.append(f"* the reported number. Everything is in {chosen.workdir}/")
     return "\n".join(lines)
+
+
+def _changed(chosen: Settings) -> str:
+    """Settings that differ from the preset's, in words; seeds are free."""
+    preset = chosen.preset.config.to_json() | chosen.preset.train_config.to_json()
+    own = chosen.config.to_json() | chosen.train_config.to_json()
+    return ", ".join(
+        f"{name} {_text(own[name])} (paper: {_text(preset[name])})"
+        for name in own
+        if own[name] != preset[name] and name not in ("seed", "data_seed", "labels")
+    )
 
 
 def _text(value: Any) -> str:
@@ -135,6 +154,14 @@ class _StopOnSignal:
         print("stopping after the current steps; once more to stop at once", file=sys.stderr)
 
 
+def _shown(metrics: dict[str, Any]) -> dict[str, float]:
+    """Costs and, with held-out rows, the error of an epoch."""
+    shown = {k.removeprefix("cost/"): v for k, v in metrics.items() if k.startswith("cost/")}
+    if "validation_error_percent" in metrics:
+        shown["validation error %"] = metrics["validation_error_percent"]
+    return shown
+
+
 def _cost_text(costs: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
 
@@ -150,11 +177,8 @@ class _Lines:
         per_epoch = progress.step // line["epoch"]
         speed = per_epoch * progress.rows / max(line["seconds"], 1e-9)
         left = (epochs - line["epoch"]) * line["seconds"]
-        costs = {k.removeprefix("cost/"): v for k, v in line.items() if k.startswith("cost/")}
-        if "validation_error_percent" in line:
-            costs["validation error %"] = line["validation_error_percent"]
         print(
-            f"epoch {line['epoch']}/{epochs}: {_cost_text(costs)}; "
+            f"epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
             f"{speed:.0f} examples/s, {_duration(left)} left",
             flush=True,
         )
@@ -178,7 +202,8 @@ class _Bar:
                 unit_scale=True,
                 dynamic_ncols=True,
             )
-        self.bar.set_postfix_str(_cost_text(progress.costs), refresh=False)
+        shown = _shown(progress.metrics) if progress.metrics else progress.costs
+        self.bar.set_postfix_str(_cost_text(shown), refresh=False)
         self.bar.update(chunk)
 
     def close(self) -> None:

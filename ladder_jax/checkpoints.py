@@ -7,7 +7,6 @@ from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from ladder_jax.training import TrainState
 
@@ -21,7 +20,6 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        logging.get_absl_logger().setLevel("WARNING")
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
@@ -38,6 +36,10 @@ class Checkpoints:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def is_empty(self) -> bool:
+        """Whether there is no state to restore."""
+        return self._manager.latest_step() is None
 
     def __enter__(self) -> Checkpoints:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 from ladder_jax.errors import ConfigError
@@ -26,7 +27,7 @@ def number(field: str, value: Any) -> float:
     Raises:
       ConfigError: not a number, not finite or below 0.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(field, value, "not a number")
     if not math.isfinite(value) or value < 0:
         raise ConfigError(field, value, "must be a finite number, not below 0")
@@ -38,23 +39,21 @@ def numbers(field: str, values: Any) -> tuple[float, ...]:
     return tuple(number(field, value) for value in sequence(field, values))
 
 
-def check_whole(field: str, value: Any, least: int, hint: str = "") -> None:
-    """Checks for a whole number from ``least`` to below 2^31.
+def whole(field: str, value: Any, least: int, hint: str = "") -> int:
+    """The value as an int, from ``least`` to below 2^31.
 
     Raises:
       ConfigError: it is something else; ``hint`` names what else would do.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ConfigError(
             field, value, f"a whole number of at least {least} is needed {hint}".strip()
         )
-    if value >= 2**31:
+    if int(value) >= 2**31:
         raise ConfigError(field, value, "must be below 2^31")
+    return int(value)
 
 
 def whole_numbers(field: str, values: Any) -> tuple[int, ...]:
-    """The values as a tuple of whole numbers of at least 1."""
-    values = sequence(field, values)
-    for value in values:
-        check_whole(field, value, 1)
-    return values
+    """The values as whole numbers of at least 1, each checked as by ``whole``."""
+    return tuple(whole(field, value, 1) for value in sequence(field, values))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
-from ladder_jax.checks import check_whole, number, numbers, sequence, whole_numbers
+from ladder_jax.checks import number, numbers, sequence, whole, whole_numbers
 from ladder_jax.combinators import COMBINATORS
 from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Dense, Shape, parse_layer
@@ -156,19 +157,18 @@ class TrainConfig:
     labelled_order: str = "same"
 
     def __post_init__(self) -> None:
-        if self.data_seed is None:
-            _set(self, "data_seed", self.seed)
         if self.labels != "all":
-            check_whole("labels", self.labels, 1, 'or "all"')
+            _set(self, "labels", whole("labels", self.labels, 1, 'or "all"'))
         for field, least in (
             ("seed", 0),
-            ("data_seed", 0),
             ("epochs", 1),
             ("batch_size", 2),
             ("labelled_batch_size", 2),
             ("validation", 0),
         ):
-            check_whole(field, getattr(self, field), least)
+            _set(self, field, whole(field, getattr(self, field), least))
+        if self.data_seed is not None:
+            _set(self, "data_seed", whole("data_seed", self.data_seed, 0))
         _set(self, "decay_start", number("decay_start", self.decay_start))
         if self.decay_start > 1:
             raise ConfigError("decay_start", self.decay_start, "a fraction from 0 to 1 is needed")
@@ -182,6 +182,11 @@ class TrainConfig:
             value = getattr(self, field)
             if value not in choices:
                 raise ConfigError(field, value, f"choose one of: {', '.join(choices)}")
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the validation split and the labelled subset."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; ``from_json`` turns them back."""
@@ -202,15 +207,18 @@ def _set(config: Any, field: str, value: Any) -> None:
 
 
 def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name, value in values.items():
-        if name not in names:
+        if name not in fields:
             raise ConfigError(name, value, f"{cls.__name__} has no such field")
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            raise ConfigError(name, "", f"{cls.__name__} cannot do without it")
     return values
 
 
 def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return number("hidden_noise", value)
     values = numbers("hidden_noise", value)
     if len(values) != layers:

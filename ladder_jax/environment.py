@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -28,9 +29,11 @@ def versions() -> dict[str, Any]:
     here = Path(__file__)
     # A virtual environment may lie inside somebody else's repository.
     ours = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
-    status = _git(here.parent, "status", "--porcelain", "--untracked-files=no") if ours else None
+    # Changed files anywhere, and new ones in the package: a log or a run beside it is no change.
+    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no") if ours else None
+    new = _git(here.parent, "status", "--porcelain", ".") if ours else None
     found["git_commit"] = _git(here.parent, "rev-parse", "HEAD") if ours else None
-    found["git_dirty"] = None if status is None else bool(status)
+    found["git_dirty"] = None if changed is None else bool(changed or new)
     return found
 
 
@@ -41,6 +44,17 @@ def device() -> str:
     if devices[0].platform == "cpu":
         text += f" ({platform.machine()}, {os.cpu_count()} cores)"
     return text
+
+
+def release_memory() -> None:
+    """Hands memory that was freed back to the operating system, where the C library can.
+
+    glibc keeps it otherwise: of an MNIST run, some 360 MB that only the compiler needed.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library
 
 
 def _git(folder: Path, *words: str) -> str | None:

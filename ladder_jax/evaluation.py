@@ -11,6 +11,7 @@ are always reported (the first is the default and the authors' code's):
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 from ladder_jax.batchnorm import Moments, unbiased
 from ladder_jax.config import LadderConfig
 from ladder_jax.encoder import Params, Part, encode_parts
+from ladder_jax.errors import DataError
 from ladder_jax.model import running_statistics
 
 Statistics = tuple[Moments, ...]
@@ -87,13 +89,19 @@ def predict_proba(
     Args:
       config: the network.
       variables: as from ``init`` or a finished run.
-      x: inputs (N, *input_shape).
+      x: rows (N, …) of as many values as the network's input_shape has.
       statistics: as from ``population_statistics``; None takes the running ones.
       scale: x·scale is the network's input.
 
     Returns:
       (N, K), rows summing to 1.
+
+    Raises:
+      DataError: rows that do not fit the network.
     """
+    if math.prod(x.shape[1:]) != math.prod(config.input_shape):
+        raise DataError(f"x: shape {x.shape}; the network takes rows of {config.input_shape}")
+    x = x.reshape(-1, *config.input_shape)
     if statistics is None:
         statistics = running_statistics(variables)
     chunks = []
@@ -129,4 +137,5 @@ def predict(
 
 def error_percent(predicted: Sequence[int] | np.ndarray, labels: np.ndarray) -> float:
     """Share of wrong predictions in per cent. (N,), (N,) -> number."""
-    return float(100 * np.mean(np.asarray(predicted) != np.asarray(labels)))
+    wrong = np.asarray(predicted) != np.asarray(labels)
+    return 100 * int(wrong.sum()) / len(wrong)

@@ -41,7 +41,7 @@ class Dense:
           ConfigError: the layer below is not flat.
         """
         if len(input_shape) != 1:
-            raise ConfigError("layers", str(self), f"needs a flat layer below, got {input_shape}")
+            raise ConfigError("layers", str(self), f"needs a flat input, not {input_shape}")
         return (self.units,)
 
     def init_forward(self, key: jax.Array, input_shape: Shape) -> jax.Array:

@@ -14,10 +14,11 @@ import numpy as np
 
 from ladder_jax import environment
 from ladder_jax.checkpoints import Checkpoints
+from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, make_split
-from ladder_jax.errors import ConfigError
-from ladder_jax.evaluation import Statistics
+from ladder_jax.errors import ConfigError, RunError
+from ladder_jax.evaluation import Statistics, predict
 from ladder_jax.runfolder import Json, RunFolder
 from ladder_jax.trainer import Progress, Trainer
 
@@ -30,18 +31,24 @@ class Result:
     """A finished run.
 
     Attributes:
+      config: the network.
+      train_config: how it was trained.
       summary: what result.json holds.
       variables: parameters and running statistics, see ``ladder_jax.model``.
-      statistics: for each kind the moments of layers 1…L, for ``predict``.
+      statistics: for each kind the moments of layers 1…L, for ``lj.predict``.
       metrics: one dictionary per epoch, what metrics.jsonl holds.
       split: indices of training, validation and labelled rows.
+      scale: of the data; stored values times it are the network's input.
     """
 
+    config: LadderConfig
+    train_config: TrainConfig
     summary: Json
     variables: dict[str, Any]
     statistics: dict[str, Statistics]
     metrics: list[Json]
     split: Split
+    scale: float
 
     @property
     def test_error_percent(self) -> float | None:
@@ -52,6 +59,14 @@ class Result:
     def validation_error_percent(self) -> float | None:
         """The same on the held-out rows; None without any."""
         return self.summary["validation_error_percent"]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Most probable class, (N,), of rows as the data set stores them, (N, …).
+
+        By the statistics that the reported error uses.
+        """
+        statistics = self.statistics[self.train_config.statistics]
+        return predict(self.config, self.variables, x, statistics, self.scale)
 
 
 def train_and_evaluate(
@@ -83,6 +98,7 @@ def train_and_evaluate(
       StoppedError: ``should_stop`` said so.
     """
     started = time.perf_counter()
+    whole("checkpoint_every", checkpoint_every, 1)
     check_fits(config, data)
     split = split_rows(train_config, data)
     with ExitStack() as stack:
@@ -94,6 +110,12 @@ def train_and_evaluate(
             folder.write("label_indices.json", {str(train_config.seed): split.labelled.tolist()})
             checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
             summary = folder.result()
+            if summary and checkpoints.is_empty():
+                raise RunError(
+                    f"workdir={workdir}: is a finished run (test error "
+                    f"{summary['test_error_percent']} %) whose checkpoints are gone; "
+                    "choose another work folder, or remove its result.json to train it again"
+                )
         trainer = Trainer(config, train_config, data, split, folder, checkpoints)
         if summary is None:
             trainer.train(on_progress, should_stop, checkpoint_every)
@@ -106,13 +128,23 @@ def train_and_evaluate(
             summary["wall_seconds"] = round(seconds, 1)
             if folder:
                 folder.write("result.json", summary)
-        return Result(summary, trainer.variables, statistics, trainer.metrics, split)
+        return Result(
+            config,
+            train_config,
+            summary,
+            trainer.variables,
+            statistics,
+            trainer.metrics,
+            split,
+            data.scale,
+        )
 
 
 def run_config(config: LadderConfig, train_config: TrainConfig, data: Dataset) -> Json:
     """What config.json holds: network, training and the data's identity."""
     identity = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
-    return {"model": config.to_json(), "training": train_config.to_json(), "data": identity}
+    training = train_config.to_json() | {"data_seed": train_config.split_seed}
+    return {"model": config.to_json(), "training": training, "data": identity}
 
 
 def check_fits(config: LadderConfig, data: Dataset) -> None:
@@ -136,7 +168,7 @@ def split_rows(train_config: TrainConfig, data: Dataset) -> Split:
       ConfigError: labels or validation that the data can't give.
     """
     labels, validation = train_config.labels, train_config.validation
-    seed = train_config.seed if train_config.data_seed is None else train_config.data_seed
+    seed = train_config.split_seed
     split = make_split(data.y_train, data.num_classes, labels, validation, seed)  # type: ignore[arg-type]
     for rows, field, value in (
         (len(split.train), "validation", validation),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 from ladder_jax.checkpoints import Checkpoints
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split
+from ladder_jax.environment import release_memory
 from ladder_jax.errors import DivergedError, StoppedError
 from ladder_jax.evaluation import Statistics, error_percent, population_statistics, predict
 from ladder_jax.model import running_statistics
@@ -78,8 +79,12 @@ class Trainer:
         self.state: TrainState = _init_state(config, self.plan, self.key)
         if checkpoints and (saved := checkpoints.restore_latest(self.state)):
             self.state = saved
-        epochs_done = int(self.state.step) // self.plan.steps_per_epoch
-        self.metrics = folder.truncate_metrics(epochs_done) if folder else []
+        self.metrics = folder.truncate_metrics(self.epochs_done) if folder else []
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs behind the current state."""
+        return int(self.state.step) // self.plan.steps_per_epoch
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class Trainer:
         """
         plan, step = self.plan, int(self.state.step)
         steps = plan.epochs * plan.steps_per_epoch
-        started = time.perf_counter()
+        started, first = time.perf_counter(), True
         while step < steps:
             epoch = step // plan.steps_per_epoch + 1
             self.state, costs = _train_chunk(
@@ -108,22 +113,22 @@ class Trainer:
             )
             costs = jax.device_get(costs)
             self._check_finite(costs, step)
+            if first:
+                release_memory()  # what compiling took
+                first = False
             step += plan.chunk_steps
             line = None
             if step % plan.steps_per_epoch == 0:
                 line = self._end_epoch(epoch, started)
                 started = time.perf_counter()
-                if self.checkpoints and (epoch % checkpoint_every == 0 or step == steps):
-                    self.checkpoints.save(self.state)
+                if epoch % checkpoint_every == 0 or step == steps:
+                    self._save(epoch)
             if on_progress:
                 means = {name: float(values.mean()) for name, values in costs.items()}
-                rows = plan.rows_l + plan.rows_u
+                rows = plan.rows_l + (plan.rows_u if self.config.cost_layers else 0)
                 on_progress(Progress(step, steps, plan.chunk_steps, rows, means, line))
             if step < steps and should_stop and should_stop():
                 self._stop(epoch, step)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.params)):
-            # The last step's own gradient shows in no cost.
-            raise DivergedError(f"diverged in epoch {plan.epochs}: a parameter is not finite")
 
     def statistics(self, kind: str) -> Statistics:
         """Moments of layers 1…L by one of ``config.STATISTICS``."""
@@ -135,7 +140,6 @@ class Trainer:
 
     def error_percent(self, statistics: Statistics, x: np.ndarray, y: np.ndarray) -> float:
         """Error on rows (N, *input_shape) of the data set with classes (N,)."""
-        x = x.reshape(-1, *self.config.input_shape)
         predicted = predict(self.config, self.variables, x, statistics, self.rows.scale)
         return error_percent(predicted, y)
 
@@ -152,10 +156,11 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, started: float) -> Json:
         last_step = jnp.asarray(epoch * self.plan.steps_per_epoch - 1)
+        rate = learning_rate(self.plan, last_step)
         line: Json = {
             "seed": self.train_config.seed,
             "epoch": epoch,
-            "learning_rate": float(learning_rate(self.plan, last_step)),
+            "learning_rate": float(f"{float(rate):.7g}"),  # no more digits than float32 has
         }
         for name, total in self.state.cost_sums.items():
             line[f"cost/{name}"] = float(total) / self.plan.steps_per_epoch
@@ -179,15 +184,23 @@ class Trainer:
             bad.pop("total", None)  # it only repeats the others
         epoch, offset = divmod(step + first, self.plan.steps_per_epoch)
         what = ", ".join(f"cost/{name} is {value}" for name, value in bad.items())
-        kept = f"; what was computed is kept in {self.folder.path}" if self.folder else ""
-        raise DivergedError(
-            f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}; "
-            f"try a smaller learning_rate (it is {self.plan.learning_rate:g}){kept}"
-        )
+        self._diverged(f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}")
 
-    def _stop(self, epoch: int, step: int) -> None:
+    def _save(self, epoch: int) -> None:
+        # The last step's own gradient shows in no cost yet.
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.params)):
+            self._diverged(f"diverged at the end of epoch {epoch}: a parameter is not finite")
         if self.checkpoints:
             self.checkpoints.save(self.state)
+            release_memory()
+
+    def _diverged(self, what: str) -> NoReturn:
+        kept = f"; what was computed is kept in {self.folder.path}" if self.folder else ""
+        rate = self.plan.learning_rate
+        raise DivergedError(f"{what}; try a smaller learning_rate (it is {rate:g}){kept}")
+
+    def _stop(self, epoch: int, step: int) -> None:
+        self._save(epoch)
         kept = f"; saved in {self.folder.path}, run again to go on" if self.folder else ""
         raise StoppedError(f"stopped in epoch {epoch}, after step {step} of the run{kept}")
 

@@ -59,4 +59,4 @@ def blobs():
 @pytest.fixture
 def tiny_config():
     """A ladder small enough for tests of the training loop."""
-    return lj.LadderConfig((16, 8, 4), (10, 1, 0.1, 0.1), input_shape=(12,))
+    return lj.LadderConfig((16, 4), (10, 1, 0.1), input_shape=(12,))

@@ -1,5 +1,6 @@
 """The training commands as a user types them."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -43,11 +44,18 @@ def command(monkeypatch, capsys, tmp_path):
         signal.signal(number, handler)
 
 
-def script(name, *words, cwd, **env):
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Of the processes that tests start: they share what they compile."""
+    cache = str(tmp_path_factory.mktemp("compiled"))
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": cache}
+
+
+def script(name, *words, cwd, env):
     return subprocess.run(
         [sys.executable, str(ROOT / "experiments" / name), *words],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        env=env,
         capture_output=True,
         text=True,
         timeout=300,
@@ -157,7 +165,12 @@ def test_paper_error_stands_only_beside_its_own_row(command):
     chosen = Settings(preset, preset.config, preset.train_config, "", "runs/x")
     errors = {"labelled": 1.0, "unlabelled": 1.1, "running": 1.2}
     summary = {"runs": [{"test_error_percent": errors}]}
-    assert "1.06 ± 0.37" in console.result_table(chosen, summary)
+    table = console.result_table(chosen, summary)
+    assert "1.06 ± 0.37" in table
+    assert "Not the paper's settings" not in table
+    short = chosen._replace(train_config=dataclasses.replace(preset.train_config, epochs=2))
+    table = console.result_table(short, summary)
+    assert "Not the paper's settings: epochs 2 (paper: 150)." in table
     preset = lj.presets.for_labels("mnist", "ladder", 200)
     chosen = Settings(preset, preset.config, preset.train_config, "", "runs/x")
     assert "1.06" not in console.result_table(chosen, summary)
@@ -170,11 +183,12 @@ def test_diverging_run_is_one_line(command):
     assert err.count("\n") == 1
 
 
-def test_command_as_a_process_without_network_or_data(tmp_path):
+def test_command_as_a_process_without_network_or_data(tmp_path, environment):
     """The real start-up path; the network is cut by proxies that do not exist."""
     proxy = "http://127.0.0.1:9"
-    env = {"https_proxy": proxy, "HTTPS_PROXY": proxy, "TFDS_DATA_DIR": str(tmp_path)}
-    done = script("mnist.py", cwd=tmp_path, LADDER_DATA_DIR="", **env)
+    offline = {"https_proxy": proxy, "HTTPS_PROXY": proxy, "TFDS_DATA_DIR": str(tmp_path)}
+    offline |= {"LADDER_DATA_DIR": "", "no_proxy": "", "NO_PROXY": ""}
+    done = script("mnist.py", cwd=tmp_path, env=environment | offline)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "--data_dir" in done.stderr
@@ -182,12 +196,12 @@ def test_command_as_a_process_without_network_or_data(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_process_saves_and_continues(tmp_path, number, status):
+def test_stopped_process_saves_and_continues(tmp_path, environment, number, status):
     words = ["--epochs=400", "--labels=50", "--workdir=run"]
     with subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / "digits.py"), *words],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -220,7 +234,7 @@ def test_demo_shows_both_errors(tmp_path, monkeypatch, capsys):
     assert "full ladder             5.00 %" in out
 
 
-def test_interrupt_leaves_no_half_line(tmp_path):
+def test_interrupt_leaves_no_half_line(tmp_path, environment):
     """A killed process: whatever is in metrics.jsonl is whole lines, and a rerun ends well."""
     words = [
         sys.executable,
@@ -228,14 +242,17 @@ def test_interrupt_leaves_no_half_line(tmp_path):
         "--epochs=30",
         "--workdir=run",
     ]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    ) as process:
         metrics = tmp_path / "run" / "metrics.jsonl"
         while not (metrics.exists() and metrics.read_text().count("\n") >= 7):
             time.sleep(0.05)
             assert process.poll() is None
         process.kill()
-    done = script("digits.py", "--epochs=30", "--workdir=run", "--quiet", cwd=tmp_path)
+    done = script(
+        "digits.py", "--epochs=30", "--workdir=run", "--quiet", cwd=tmp_path, env=environment
+    )
     assert done.returncode == 0, done.stderr
     epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
     assert epochs == list(range(1, 31))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 
 import ladder_jax as lj
@@ -30,7 +31,7 @@ GOOD = {"layers": (8, 4), "denoising_weights": (1, 1, 1), "input_shape": (6,)}
         ({"combinator": "gauss"}, "combinator=gauss: not known; choose one of: gaussian"),
         ({"top_scale": "yes"}, "top_scale=yes"),
         ({"input_shape": (0,)}, "input_shape=0"),
-        ({"input_shape": (2, 3)}, "needs a flat layer below"),
+        ({"input_shape": (2, 3)}, "needs a flat input, not (2, 3)"),
     ],
 )
 def test_ladder_config_names_what_is_wrong(change, words):
@@ -82,6 +83,8 @@ def test_json_round_trip_of_every_preset():
 def test_unknown_json_field_is_refused():
     with pytest.raises(lj.ConfigError, match="LadderConfig has no such field"):
         lj.LadderConfig.from_json(GOOD | {"dropout": 0.5})
+    with pytest.raises(lj.ConfigError, match="layers=: LadderConfig cannot do without it"):
+        lj.LadderConfig.from_json({"denoising_weights": [1, 1]})
 
 
 def test_noise_and_cost_layers():
@@ -91,7 +94,16 @@ def test_noise_and_cost_layers():
     assert config.decoder_layers == (1, 2, 3)
     assert dataclasses.replace(config, denoising_weights=(0, 0, 0, 0)).decoder_layers == ()
     assert config.num_classes == 4
-    assert lj.TrainConfig(seed=9).data_seed == 9
+    assert lj.TrainConfig(seed=9).split_seed == 9
+    assert lj.TrainConfig(seed=9, data_seed=4).split_seed == 4
+    assert dataclasses.replace(lj.TrainConfig(seed=9), seed=10).split_seed == 10
+
+
+def test_numpy_scalars_are_numbers():
+    config = lj.TrainConfig(seed=np.int64(3), learning_rate=np.float32(0.5))
+    assert config == lj.TrainConfig(seed=3, learning_rate=0.5)
+    assert type(config.seed) is int
+    assert lj.LadderConfig(**GOOD, hidden_noise=np.float32(0.5)).hidden_noise == 0.5
 
 
 def test_mnist_presets_are_the_rows_of_table_1():

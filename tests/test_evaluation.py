@@ -23,7 +23,7 @@ def test_population_statistics_match_reference(precision):
         np.testing.assert_allclose(own.var, want[i][1], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("rows", "sizes"), [(41, [21, 20]), (101, [17] * 5 + [16]), (3, [3])])
+@pytest.mark.parametrize(("rows", "sizes"), [(41, [21, 20]), (101, [21] + [20] * 4), (3, [3])])
 def test_no_row_is_left_out_of_population_statistics(x64, rows, sizes):
     config, variables, _ = make_case()
     x = np.random.default_rng(1).normal(size=(rows, 6))
@@ -82,3 +82,11 @@ def test_uint8_inputs_are_scaled():
 
 def test_error_percent():
     assert lj.error_percent([0, 1, 2, 3], np.array([0, 1, 0, 0])) == 50.0
+
+
+def test_rows_of_the_wrong_size_are_refused_and_images_are_flattened(x64):
+    config, variables, (x_l, *_) = make_case()
+    with pytest.raises(lj.DataError, match=r"rows of \(6,\)"):
+        lj.predict(config, variables, x_l[:, :-1])
+    got = lj.predict_proba(config, variables, x_l.reshape(-1, 2, 3))
+    np.testing.assert_array_equal(got, lj.predict_proba(config, variables, x_l))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -34,10 +35,13 @@ def test_run_learns_and_writes_its_folder(tiny_config, blobs, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config == summary["config"]
     assert lj.LadderConfig.from_json(config["model"]) == tiny_config
-    assert lj.TrainConfig.from_json(config["training"]) == SETTINGS
+    resolved = dataclasses.replace(SETTINGS, data_seed=SETTINGS.seed)
+    assert lj.TrainConfig.from_json(config["training"]) == resolved
+    error = lj.error_percent(result.predict(blobs.x_test), blobs.y_test)
+    assert error == result.test_error_percent
     lines = read_lines(tmp_path)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    costs = {f"cost/denoising_{i}" for i in range(4)} | {"cost/total", "cost/supervised"}
+    costs = {f"cost/denoising_{i}" for i in range(3)} | {"cost/total", "cost/supervised"}
     assert set(lines[0]) == costs | {"seed", "epoch", "learning_rate", "seconds"}
     assert lines[0]["learning_rate"] > lines[-1]["learning_rate"]
     indices = json.loads((tmp_path / "label_indices.json").read_text())
@@ -124,6 +128,15 @@ def test_finished_run_is_returned_without_training(tiny_config, blobs, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, first.variables, again.variables)
 
 
+def test_finished_run_without_its_checkpoints_says_so(tiny_config, blobs, tmp_path):
+    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(lj.RunError, match="whose checkpoints are gone"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
 def test_another_configuration_is_refused_with_the_fields_named(tiny_config, blobs, tmp_path):
     lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     other = dataclasses.replace(SETTINGS, learning_rate=0.02)
@@ -208,6 +221,27 @@ def test_diverged_run_names_epoch_step_and_cost_and_keeps_its_files(
     assert without_seconds(resumed.metrics) == without_seconds(whole.metrics)
 
 
+@pytest.mark.parametrize("at", [4, 6])
+def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, monkeypatch, at):
+    """The gradient of an epoch's last step shows in no cost of that epoch."""
+    from ladder_jax import trainer
+
+    original, calls = trainer._train_chunk, []
+
+    def poisoned(*args):
+        state, costs = original(*args)
+        calls.append(None)
+        if len(calls) == at:
+            state = state.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
+        return state, costs
+
+    monkeypatch.setattr(trainer, "_train_chunk", poisoned)
+    with pytest.raises(lj.DivergedError, match=f"end of epoch {at}: a parameter is not finite"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, checkpoint_every=2)
+    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert steps[-1] == (at - 2) * 5
+
+
 def test_data_that_does_not_fit_is_refused(tiny_config, blobs):
     with pytest.raises(lj.ConfigError, match="input_shape=9"):
         config = lj.LadderConfig((16, 4), (1, 1, 1), input_shape=(9,))
@@ -219,7 +253,15 @@ def test_data_that_does_not_fit_is_refused(tiny_config, blobs):
         lj.train_and_evaluate(tiny_config, dataclasses.replace(SETTINGS, labels=21), blobs)
 
 
-@pytest.mark.parametrize("model", lj.presets.MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ladder",
+        "baseline",
+        pytest.param("bottom", marks=pytest.mark.slow),
+        pytest.param("gamma", marks=pytest.mark.slow),
+    ],
+)
 def test_digits_presets_learn(model):
     data = lj.data.load("digits")
     preset = lj.presets.get(f"digits-{model}-50")

@@ -174,7 +174,7 @@ def seen_rows(plan, data):
 def test_step_does_not_depend_on_jit(tiny_config):
     data = make_data()
     plan = make_plan(lj.TrainConfig(labels=20), len(data.x), 20)
-    state = init_state(tiny_config, plan, KEY)
+    state = jax.jit(init_state, static_argnums=(0, 1))(tiny_config, plan, KEY)
     batch = data.x[:20], data.y[:20], data.x[100:200]
 
     def step(state):
@@ -229,7 +229,7 @@ def test_running_statistics_follow_the_labelled_rows_only_when_asked(tiny_config
     frozen = plan._replace(learning_rate=0.0)
     tracked, _ = chunk(tiny_config, frozen, silent, data, KEY, True)
     clean = lj.encode(tiny_config, {"params": silent.params}, data.x[:20], None).labelled
-    for i in (1, 2, 3):
+    for i in (1, 2):
         own = tracked.batch_stats[f"layer_{i}"]
         np.testing.assert_allclose(own["mean"], clean.mean[i], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(own["var"], clean.var[i] * 20 / 19, rtol=1e-4)
@@ -239,16 +239,16 @@ def test_running_statistics_follow_the_labelled_rows_only_when_asked(tiny_config
 def test_cost_falls(model):
     """Four easy classes: 40 steps bring the total well below where it began."""
     weights = {
-        "ladder": (10, 1, 0.1, 0.1),
-        "bottom": (10, 0, 0, 0),
-        "gamma": (0, 0, 0, 1),
-        "baseline": (0, 0, 0, 0),
+        "ladder": (10, 1, 0.1),
+        "bottom": (10, 0, 0),
+        "gamma": (0, 0, 1),
+        "baseline": (0, 0, 0),
     }[model]
-    config = lj.LadderConfig((16, 8, 4), weights, input_shape=(12,))
+    config = lj.LadderConfig((16, 4), weights, input_shape=(12,))
     data = make_data(rows=400)
     plan = make_plan(lj.TrainConfig(labels=20, batch_size=100, learning_rate=0.01), 400, 20)
     chunk = jax.jit(train_chunk, static_argnums=(0, 1))
-    state, first = init_state(config, plan, KEY), None
+    state, first = jax.jit(init_state, static_argnums=(0, 1))(config, plan, KEY), None
     for _ in range(10):
         state, costs = chunk(config, plan, state, data, KEY, False)
         first = costs["total"][0] if first is None else first
