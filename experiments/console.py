@@ -30,15 +30,17 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
         if values.dry_run:
             print(layer_table(chosen.config))
             return
-        data = lj.data.load(dataset, data_dir=values.data_dir)
-        if not values.quiet and os.path.exists(os.path.join(chosen.workdir, "result.json")):
-            print("this run is finished; its result:", flush=True)
-        result = train(chosen, data, quiet=values.quiet)
+        summary = lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config)
+        if summary is not None:
+            print("this run was finished before; its result:")
+        else:
+            data = lj.data.load(dataset, data_dir=values.data_dir)
+            summary = train(chosen, data, quiet=values.quiet).summary
     except lj.LadderError as error:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
-    print(result_table(chosen, result.summary))
+    print(result_table(chosen, summary))
 
 
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
@@ -151,7 +153,8 @@ class _StopOnSignal:
     def _receive(self, number: int, frame: Any) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
-        print("stopping after the current steps; once more to stop at once", file=sys.stderr)
+        # Not print: it may interrupt a write to the same stream.
+        os.write(2, b"stopping after the current steps; once more to stop at once\n")
 
 
 def _shown(metrics: dict[str, Any]) -> dict[str, float]:

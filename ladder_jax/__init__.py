@@ -25,7 +25,7 @@ from ladder_jax.model import (
     init,
     parameter_counts,
 )
-from ladder_jax.runs import Result, train_and_evaluate
+from ladder_jax.runs import Result, finished_summary, train_and_evaluate
 from ladder_jax.trainer import Progress
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "draw_noise",
     "encode",
     "error_percent",
+    "finished_summary",
     "init",
     "parameter_counts",
     "population_statistics",

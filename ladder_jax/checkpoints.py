@@ -8,6 +8,7 @@ from types import TracebackType
 import jax
 import orbax.checkpoint as ocp
 
+from ladder_jax.errors import RunError
 from ladder_jax.training import TrainState
 
 
@@ -17,10 +18,18 @@ class Checkpoints:
     Args:
       folder: created if absent.
       keep: how many of the newest are kept.
+
+    Raises:
+      RunError: the folder cannot be made.
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._folder = folder
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, state: TrainState) -> None:
@@ -30,16 +39,30 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
-        """The newest state, with shapes and types as ``like``; None if there is none."""
+        """The newest state, with shapes and types as ``like``; None if there is none.
+
+        Raises:
+          RunError: it is damaged or of another network.
+        """
         step = self._manager.latest_step()
         if step is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except Exception as error:  # whatever Orbax raises, the way out is the same
+            raise RunError(
+                f"{self._folder / str(step)}: is not a usable checkpoint of this run "
+                f"({type(error).__name__}); remove that folder to go on from an older one"
+            ) from error
 
-    def is_empty(self) -> bool:
-        """Whether there is no state to restore."""
-        return self._manager.latest_step() is None
+    def latest_step(self) -> int | None:
+        """Step of the newest state, None if there is none."""
+        return self._manager.latest_step()
+
+    def wait(self) -> None:
+        """Returns once everything that was saved is on the disk."""
+        self._manager.wait_until_finished()
 
     def __enter__(self) -> Checkpoints:
         return self

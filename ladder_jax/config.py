@@ -227,4 +227,4 @@ def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:
             values,
             f"has {len(values)} numbers; give one, or one per layer ({layers})",
         )
-    return values
+    return values[0] if len(set(values)) == 1 else values

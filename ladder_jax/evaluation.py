@@ -37,8 +37,8 @@ def population_statistics(
     """Average of minibatch means and of minibatch variances × n/(n − 1) (authors' code).
 
     Each minibatch is normalised by its own moments on the way up. The rows are cut, in
-    the order given, into ⌈N/batch_size⌉ minibatches as equal as can be: no row is left out
-    and none is too few for a variance.
+    the order given, into ⌈N/batch_size⌉ minibatches as equal as can be, of two rows or more:
+    no row is left out and none stands alone.
 
     Args:
       config: the network.
@@ -47,11 +47,10 @@ def population_statistics(
       scale: scalar; x·scale is the network's input.
       batch_size: largest number of rows in a minibatch.
     """
-    batches = -(-len(x) // batch_size)
+    batches = max(1, min(-(-len(x) // batch_size), len(x) // 2))
     sums = None
     for rows in _equal_parts(len(x), batches):
-        part = x[rows.start : rows.stop].reshape(-1, rows.step, *x.shape[1:])
-        found = _sum_of_batch_moments(config, variables["params"], part, scale)
+        found = _sum_of_batch_moments(config, rows, variables["params"], x, scale)
         sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
     return jax.tree.map(lambda total: total / batches, sums)
 
@@ -64,10 +63,13 @@ def _equal_parts(rows: int, batches: int) -> list[range]:
     return [part for part in parts if len(part)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _sum_of_batch_moments(
-    config: LadderConfig, params: Params, x_NxBxD: jax.Array, scale: jax.Array
+    config: LadderConfig, rows: range, params: Params, x: jax.Array, scale: jax.Array
 ) -> Statistics:
+    # Cut here and not outside: the whole set would be copied there.
+    x_NxBxD = x[rows.start : rows.stop].reshape(-1, rows.step, *x.shape[1:])
+
     def batch_moments(total: Statistics, x: jax.Array) -> tuple[Statistics, None]:
         (clean,) = encode_parts(config, params["encoder"], [Part(x.astype(scale.dtype) * scale)])
         found = tuple(unbiased(batch, len(x)) for batch in clean.statistics())
@@ -104,7 +106,7 @@ def predict_proba(
     x = x.reshape(-1, *config.input_shape)
     if statistics is None:
         statistics = running_statistics(variables)
-    chunks = []
+    chunks = [np.zeros((0, config.num_classes), jnp.zeros(()).dtype)]
     for start in range(0, len(x), PREDICTION_ROWS):
         chunk = np.asarray(x[start : start + PREDICTION_ROWS])
         rows = len(chunk)

@@ -46,13 +46,15 @@ def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Pl
     """
     rows_u = min(train_config.batch_size, num_rows)
     steps = num_rows // rows_u
-    whole = train_config.labels == "all" and num_labelled == num_rows
+    rows_l = min(train_config.labelled_batch_size, num_labelled)
+    # Where some rows have no label or the halves differ in size, they cannot be the same rows.
+    whole = train_config.labels == "all" and num_labelled == num_rows and rows_l == rows_u
     return Plan(
         epochs=train_config.epochs,
         decay_start=train_config.decay_start,
         learning_rate=train_config.learning_rate,
         steps_per_epoch=steps,
-        rows_l=min(train_config.labelled_batch_size, num_labelled),
+        rows_l=rows_l,
         rows_u=rows_u,
         same_rows=whole and train_config.labelled_order == "same",
         chunk_steps=_chunk_steps(steps),

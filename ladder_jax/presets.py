@@ -75,7 +75,7 @@ def _mnist(model: str, labels: int | str) -> Preset:
 _DIGITS = {
     "ladder": ((1000, 10, 0.1, 0.1), 0.3),
     "bottom": ((1000, 0, 0, 0), 0.3),
-    "gamma": ((0, 0, 0, 0.5), 0.3),
+    "gamma": ((0, 0, 0, 2), 0.3),
     "baseline": ((0, 0, 0, 0), 0.3),
 }
 
@@ -89,7 +89,7 @@ def _digits(model: str) -> Preset:
         hidden_noise=noise,
         input_shape=(64,),
     )
-    return Preset("digits", model, 50, config, TrainConfig(labels=50, epochs=150))
+    return Preset("digits", model, 50, config, TrainConfig(labels=50, epochs=200))
 
 
 PRESETS: dict[str, Preset] = {

@@ -16,6 +16,8 @@ from ladder_jax.errors import RunError
 
 Json = dict[str, Any]
 
+_RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
+
 
 class RunFolder:
     """A folder that belongs to one configuration.
@@ -34,6 +36,11 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             known = self._read("config.json")
             if known is None:
+                if found := [name for name in _RUN_FILES if (self.path / name).exists()]:
+                    raise RunError(
+                        f"workdir={path}: holds {found[0]} but no config.json, so nobody knows "
+                        "which run it is of; choose another work folder"
+                    )
                 self.write("config.json", config)
             elif not os.access(self.path, os.W_OK):
                 raise PermissionError("no permission to write")
@@ -42,9 +49,28 @@ class RunFolder:
             raise RunError(
                 f"workdir={path}: cannot be written ({reason}); choose another"
             ) from None
-        if known is not None and (differing := _differences(known, config)):
+        if known is not None:
+            self._check_same(known, config)
+
+    @classmethod
+    def finished(cls, path: str | os.PathLike[str], settings: Json) -> Json | None:
+        """result.json of a finished run with these settings, a part of config.json.
+
+        Raises:
+          RunError: the run there has other settings.
+        """
+        folder = cls.__new__(cls)  # only looks: makes no folder, needs no permission to write
+        folder.path = Path(path)
+        result, known = folder.result(), folder._read("config.json")
+        if result is None or known is None:
+            return None
+        folder._check_same({field: known.get(field) for field in settings}, settings)
+        return result
+
+    def _check_same(self, known: Json, wanted: Json) -> None:
+        if differing := _differences(known, wanted):
             raise RunError(
-                f"workdir={path}: holds a run with another configuration ("
+                f"workdir={self.path}: holds a run with another configuration ("
                 + "; ".join(differing)
                 + "); choose another work folder or remove this one"
             )
@@ -66,16 +92,37 @@ class RunFolder:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def metrics(self) -> list[Json]:
-        """All whole lines of metrics.jsonl."""
+        """All whole lines of metrics.jsonl, one per epoch from the first.
+
+        Raises:
+          RunError: a line is damaged or missing.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         lines = path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        whole = [line for line in lines if line.endswith("\n")]
+        try:
+            found = [json.loads(line) for line in whole]
+            epochs = [line["epoch"] for line in found]
+        except (ValueError, TypeError, KeyError):
+            epochs = None
+        if epochs != list(range(1, len(whole) + 1)):
+            raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
+        return found
 
     def truncate_metrics(self, epochs: int) -> list[Json]:
-        """Drops lines of epochs that will be trained again; returns those that stay."""
-        lines = [line for line in self.metrics() if line["epoch"] <= epochs]
+        """Drops lines of epochs that will be trained again; returns those that stay.
+
+        Raises:
+          RunError: lines are damaged or missing.
+        """
+        lines = self.metrics()[:epochs]
+        if len(lines) < epochs:
+            raise RunError(
+                f"{self.path / 'metrics.jsonl'}: ends in epoch {len(lines)}, the checkpoint in "
+                f"{epochs}; choose another work folder or remove this one"
+            )
         partial = self.path / ".metrics.jsonl.partial"
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
         os.replace(partial, self.path / "metrics.jsonl")
@@ -88,11 +135,14 @@ class RunFolder:
     def _read(self, name: str) -> Json | None:
         path = self.path / name
         try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
+            found = json.loads(path.read_text())
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:
-            raise RunError(f"{path}: is not a JSON file; choose another work folder") from None
+            found = None
+        if not isinstance(found, dict):
+            raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
+        return found
 
 
 def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:

@@ -66,7 +66,8 @@ class Result:
         By the statistics that the reported error uses.
         """
         statistics = self.statistics[self.train_config.statistics]
-        return predict(self.config, self.variables, x, statistics, self.scale)
+        with jax.default_matmul_precision("float32"):  # as the reported error was measured
+            return predict(self.config, self.variables, x, statistics, self.scale)
 
 
 def train_and_evaluate(
@@ -101,6 +102,7 @@ def train_and_evaluate(
     whole("checkpoint_every", checkpoint_every, 1)
     check_fits(config, data)
     split = split_rows(train_config, data)
+    versions = environment.versions()  # of the code that runs now, not of a later commit
     with ExitStack() as stack:
         # Accelerators would otherwise multiply in a shorter format than float32.
         stack.enter_context(jax.default_matmul_precision("float32"))
@@ -110,23 +112,24 @@ def train_and_evaluate(
             folder.write("label_indices.json", {str(train_config.seed): split.labelled.tolist()})
             checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
             summary = folder.result()
-            if summary and checkpoints.is_empty():
-                raise RunError(
-                    f"workdir={workdir}: is a finished run (test error "
-                    f"{summary['test_error_percent']} %) whose checkpoints are gone; "
-                    "choose another work folder, or remove its result.json to train it again"
-                )
         trainer = Trainer(config, train_config, data, split, folder, checkpoints)
         if summary is None:
             trainer.train(on_progress, should_stop, checkpoint_every)
+        elif not trainer.is_finished:
+            raise RunError(
+                f"workdir={workdir}: is a finished run (test error "
+                f"{summary['test_error_percent']} %) whose last checkpoint is gone; "
+                "choose another work folder, or remove its result.json to train on"
+            )
         statistics = {kind: trainer.statistics(kind) for kind in STATISTICS}
         if summary is None:
-            summary = summarize(trainer, statistics)
+            summary = summarize(trainer, statistics) | {"versions": versions}
             # An earlier part of a resumed run took as long as its epochs did.
             seconds = sum(line["seconds"] for line in trainer.metrics)
             seconds = max(seconds, time.perf_counter() - started)
             summary["wall_seconds"] = round(seconds, 1)
-            if folder:
+            if folder and checkpoints:
+                checkpoints.wait()  # a result says that the run is whole
                 folder.write("result.json", summary)
         return Result(
             config,
@@ -140,11 +143,26 @@ def train_and_evaluate(
         )
 
 
+def finished_summary(
+    workdir: str | os.PathLike[str], config: LadderConfig, train_config: TrainConfig
+) -> Json | None:
+    """What result.json holds if the folder has a finished run; needs no data, no checkpoint.
+
+    Raises:
+      RunError: the run there is of another configuration.
+    """
+    return RunFolder.finished(workdir, _settings(config, train_config))
+
+
 def run_config(config: LadderConfig, train_config: TrainConfig, data: Dataset) -> Json:
     """What config.json holds: network, training and the data's identity."""
     identity = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
+    return _settings(config, train_config) | {"data": identity}
+
+
+def _settings(config: LadderConfig, train_config: TrainConfig) -> Json:
     training = train_config.to_json() | {"data_seed": train_config.split_seed}
-    return {"model": config.to_json(), "training": training, "data": identity}
+    return {"model": config.to_json(), "training": training}
 
 
 def check_fits(config: LadderConfig, data: Dataset) -> None:
@@ -204,6 +222,5 @@ def summarize(trainer: Trainer, statistics: dict[str, Statistics]) -> Json:
         "validation_error_percent_std": None,
         "runs": [run],
         "config": run_config(trainer.config, train_config, data),
-        "versions": environment.versions(),
         "device": environment.device(),
     }

@@ -79,12 +79,16 @@ class Trainer:
         self.state: TrainState = _init_state(config, self.plan, self.key)
         if checkpoints and (saved := checkpoints.restore_latest(self.state)):
             self.state = saved
-        self.metrics = folder.truncate_metrics(self.epochs_done) if folder else []
+        self.metrics: list[Json] = []
+        if folder:
+            finished = folder.result() is not None
+            epochs_done = int(self.state.step) // self.plan.steps_per_epoch
+            self.metrics = folder.metrics() if finished else folder.truncate_metrics(epochs_done)
 
     @property
-    def epochs_done(self) -> int:
-        """Whole epochs behind the current state."""
-        return int(self.state.step) // self.plan.steps_per_epoch
+    def is_finished(self) -> bool:
+        """Whether the state is that after the last step."""
+        return int(self.state.step) == self.plan.epochs * self.plan.steps_per_epoch
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -188,7 +192,8 @@ class Trainer:
 
     def _save(self, epoch: int) -> None:
         # The last step's own gradient shows in no cost yet.
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.params)):
+        trained = jax.tree.leaves((self.state.params, self.state.opt_state))
+        if not all(np.isfinite(leaf).all() for leaf in trained):
             self._diverged(f"diverged at the end of epoch {epoch}: a parameter is not finite")
         if self.checkpoints:
             self.checkpoints.save(self.state)

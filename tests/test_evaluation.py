@@ -23,7 +23,9 @@ def test_population_statistics_match_reference(precision):
         np.testing.assert_allclose(own.var, want[i][1], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("rows", "sizes"), [(41, [21, 20]), (101, [21] + [20] * 4), (3, [3])])
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(41, [21, 20]), (101, [21] + [20] * 4), (3, [3]), (22, [11, 11])]
+)
 def test_no_row_is_left_out_of_population_statistics(x64, rows, sizes):
     config, variables, _ = make_case()
     x = np.random.default_rng(1).normal(size=(rows, 6))
@@ -90,3 +92,16 @@ def test_rows_of_the_wrong_size_are_refused_and_images_are_flattened(x64):
         lj.predict(config, variables, x_l[:, :-1])
     got = lj.predict_proba(config, variables, x_l.reshape(-1, 2, 3))
     np.testing.assert_array_equal(got, lj.predict_proba(config, variables, x_l))
+
+
+def test_a_row_never_stands_alone_in_a_minibatch(x64):
+    config, variables, _ = make_case()
+    x = np.random.default_rng(1).normal(size=(3, 6))
+    got = lj.population_statistics(config, variables, jnp.asarray(x), jnp.ones(()), 2)
+    want = reference.population_moments(variables["params"], [x])
+    np.testing.assert_allclose(got[0].var, want[1][1], rtol=1e-9)
+
+
+def test_no_rows_give_no_predictions():
+    config, variables, _ = make_case(dtype=np.float32)
+    assert lj.predict(config, variables, np.zeros((0, 6), np.float32)).shape == (0,)

@@ -132,7 +132,9 @@ def test_finished_run_without_its_checkpoints_says_so(tiny_config, blobs, tmp_pa
     lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     shutil.rmtree(tmp_path / "checkpoints")
-    with pytest.raises(lj.RunError, match="whose checkpoints are gone"):
+    summary = lj.finished_summary(tmp_path, tiny_config, SETTINGS)
+    assert summary == json.loads((tmp_path / "result.json").read_text())
+    with pytest.raises(lj.RunError, match="whose last checkpoint is gone"):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
@@ -240,6 +242,77 @@ def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, m
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, checkpoint_every=2)
     steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert steps[-1] == (at - 2) * 5
+
+
+def _with_unlabelled(data):
+    y = data.y_train.copy()
+    y[100:] = -1
+    return dataclasses.replace(data, y_train=y)
+
+
+@pytest.mark.parametrize(
+    ("change", "data_change"),
+    [
+        ({"labels": "all"}, lambda data: data),
+        ({"labels": "all"}, _with_unlabelled),
+        ({"labels": "all", "validation": 40}, lambda data: data),
+        ({"labels": 20}, _with_unlabelled),
+        ({"batch_size": 1000, "labelled_batch_size": 1000}, lambda data: data),
+        ({}, lambda data: dataclasses.replace(data, x_train=data.x_train.astype(float))),
+        ({}, lambda data: dataclasses.replace(data, x_test=None, y_test=None)),
+    ],
+    ids=["all", "all+unlabelled", "all+validation", "unlabelled", "large", "float64", "no-test"],
+)
+def test_every_kind_of_data_trains(tiny_config, blobs, change, data_change):
+    data = data_change(blobs)
+    settings = dataclasses.replace(SETTINGS, epochs=2, **change)
+    result = lj.train_and_evaluate(tiny_config, settings, data)
+    assert len(result.metrics) == 2
+    if data.x_test is None:
+        assert result.test_error_percent is None
+    else:
+        assert (result.test_error_percent is None) == bool(settings.validation)
+    if settings.labels == "all":
+        assert len(result.split.labelled) == np.sum(data.y_train[result.split.train] >= 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "but no config.json"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "is damaged"),
+        (lambda folder: (folder / "metrics.jsonl").write_text("{}\n"), "is damaged"),
+        (lambda folder: (folder / "metrics.jsonl").unlink(), "ends in epoch 0"),
+        (lambda folder: _replace_by_file(folder / "checkpoints"), "cannot be used"),
+    ],
+    ids=["no-config", "config", "metrics", "no-metrics", "checkpoints"],
+)
+def test_damaged_work_folder_is_one_clear_error(tiny_config, blobs, tmp_path, damage, words):
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
+        )
+    damage(tmp_path)
+    with pytest.raises(lj.RunError, match=words):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+
+
+def _replace_by_file(folder):
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def test_damaged_checkpoint_is_one_clear_error(tiny_config, blobs, tmp_path):
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
+        )
+    (step,) = (tmp_path / "checkpoints").iterdir()
+    for path in step.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(lj.RunError, match="not a usable checkpoint"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
 
 
 def test_data_that_does_not_fit_is_refused(tiny_config, blobs):

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import reference_numpy as reference
 
@@ -68,9 +67,9 @@ def test_rate_is_constant_within_an_epoch_and_reaches_the_optimiser():
 def test_adam_and_its_known_deviation_from_the_original(x64):
     """The two differ where gradients are around ε in the first steps, and nowhere else."""
     rng = np.random.default_rng(0)
+    optimizer = make_optimizer(make_plan(lj.TrainConfig(), 1000, 100))
     for scale, differs in ((1.0, False), (1e-8, True)):
         gradients = [scale * rng.normal(size=4) for _ in range(5)]
-        optimizer = optax.adam(0.002)
         state, ours = optimizer.init(jnp.zeros(4)), []
         for gradient in gradients:
             update, state = optimizer.update(jnp.asarray(gradient), state)
@@ -80,9 +79,65 @@ def test_adam_and_its_known_deviation_from_the_original(x64):
         assert np.allclose(ours, original, rtol=1e-3) != differs
 
 
+@pytest.mark.parametrize("epoch", [1, 11, 20])
+def test_the_real_step_is_adam_at_the_annealed_rate(epoch):
+    """One step of the chunk in a given epoch against the reference's Adam and factor."""
+    config = lj.LadderConfig((8, 4), (10, 1, 0.1), input_shape=(12,))
+    settings = lj.TrainConfig(labels=20, epochs=20, decay_start=0.5, batch_size=50)
+    data = make_data(rows=50)
+    plan = make_plan(settings, 50, 20)
+    assert plan.steps_per_epoch == 1
+    state = jax.jit(init_state, static_argnums=(0, 1))(config, plan, KEY)
+    # A later epoch with an optimiser that has only counted: its moments are still 0.
+    counts = jax.tree.map(
+        lambda leaf: leaf + (epoch - 1) if leaf.dtype == jnp.int32 else leaf, state.opt_state
+    )
+    state = state.replace(step=state.step + (epoch - 1), opt_state=counts)
+    after, _ = jax.jit(train_chunk, static_argnums=(0, 1))(config, plan, state, data, KEY, False)
+    order_u, order_l = epoch_orders(KEY, plan, data, jnp.asarray(epoch - 1))
+    noise_key = jax.random.fold_in(split_key(KEY)["noise"], epoch - 1)
+    noise = lj.draw_noise(config, noise_key, 20, 50)
+
+    def total(params):
+        batch = data.x[order_l], data.y[order_l], data.x[order_u]
+        return lj.costs(
+            config, {"params": params, "batch_stats": state.batch_stats}, *batch, noise
+        ).total
+
+    gradient = jax.grad(total)(state.params)["encoder"]["layer_2"]["kernel"]
+    silent = [np.zeros(gradient.shape)] * (epoch - 1)
+    update = reference.adam_kingma([*silent, np.asarray(gradient, float)], 0.002)[-1]
+    moved = (
+        after.params["encoder"]["layer_2"]["kernel"] - state.params["encoder"]["layer_2"]["kernel"]
+    )
+    factor = reference.annealing_factor(epoch, 20, 0.5)
+    np.testing.assert_allclose(moved, update * factor, rtol=1e-3, atol=1e-7)
+
+
+def test_every_step_has_its_own_noise(monkeypatch):
+    from ladder_jax import training
+
+    drawn = []
+
+    def record(config, key, rows_l, rows_u):
+        jax.debug.callback(lambda data: drawn.append(data.tolist()), jax.random.key_data(key))
+        return lj.draw_noise(config, key, rows_l, rows_u)
+
+    monkeypatch.setattr(training, "draw_noise", record)
+    config = lj.LadderConfig((4,), (1, 1), input_shape=(12,))
+    plan = make_plan(lj.TrainConfig(labels=20, batch_size=50), 230, 20)
+    jax.block_until_ready(
+        train_chunk(config, plan, init_state(config, plan, KEY), make_data(), KEY, False)
+    )
+    jax.effects_barrier()
+    assert len({tuple(key) for key in drawn}) == len(drawn) == plan.chunk_steps
+
+
 def test_plan_uses_small_sets_whole_and_whole_chunks():
     assert make_plan(lj.TrainConfig(), 60000, 100)[3:] == (600, 100, 100, False, 200)
     assert make_plan(lj.TrainConfig(labels="all"), 60000, 60000).same_rows
+    assert not make_plan(lj.TrainConfig(labels="all"), 60000, 59999).same_rows
+    assert not make_plan(lj.TrainConfig(labels="all", batch_size=50), 60000, 60000).same_rows
     independent = lj.TrainConfig(labels="all", labelled_order="independent")
     assert not make_plan(independent, 60000, 60000).same_rows
     small = make_plan(lj.TrainConfig(labels=50), 60, 50)
@@ -141,8 +196,8 @@ def test_rows_left_over_by_the_batch_differ_from_epoch_to_epoch():
     assert len(set.union(*left_out)) > 70
 
 
-def seen_rows(plan, data):
-    """(labelled, unlabelled) row numbers of each step of the first chunk.
+def seen_rows(plan, data, chunks=1):
+    """(labelled, unlabelled) row numbers of each step of the first chunks.
 
     The rows carry their number as input, and are recovered from the real batches.
     """
@@ -164,11 +219,24 @@ def seen_rows(plan, data):
     original, training.train_step = training.train_step, record
     try:
         state = init_state(config, plan, KEY)
-        train_chunk(config, plan, state, numbered, KEY, False)
+        for _ in range(chunks):
+            state, _ = train_chunk(config, plan, state, numbered, KEY, False)
         jax.effects_barrier()
     finally:
         training.train_step = original
     return seen
+
+
+@pytest.mark.parametrize("chunk_steps", [8, 2])
+def test_rows_run_on_across_chunks_and_change_across_epochs(chunk_steps):
+    data = make_data(rows=80, labelled=20)
+    plan = make_plan(lj.TrainConfig(labels=20, batch_size=10, labelled_batch_size=10), 80, 20)
+    seen = seen_rows(plan._replace(chunk_steps=chunk_steps), data, chunks=16 // chunk_steps)
+    assert len(seen) == 16
+    for half, rows in ((0, 20), (1, 80)):
+        epochs = [np.concatenate([step[half] for step in seen[k : k + 8]]) for k in (0, 8)]
+        assert [sorted(set(epoch)) for epoch in epochs] == [list(range(rows))] * 2
+        assert (epochs[0] != epochs[1]).any()
 
 
 def test_step_does_not_depend_on_jit(tiny_config):
