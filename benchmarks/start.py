@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with mnist/ (or LADDER_DATA_DIR).")
 _STARTED = flags.DEFINE_float("started", None, "Internal: when the process was started.")
@@ -52,6 +52,7 @@ def measure(started: float) -> dict[str, object]:
 
 def main(argv: list[str]) -> None:
     """Prints the JSON object, from a process of its own."""
+    logging.set_verbosity(logging.WARNING)  # or JAX tells which backends there are not
     if _STARTED.value is not None:
         print(json.dumps(measure(_STARTED.value)))
         return

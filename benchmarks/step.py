@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 import ladder_jax as lj
 from ladder_jax import environment
@@ -109,6 +109,7 @@ def milliseconds(call: Callable[[], Any], repeats: int = 1) -> float:
 
 def main(argv: list[str]) -> None:
     """Prints the JSON object."""
+    logging.set_verbosity(logging.WARNING)  # or JAX tells which backends there are not
     if argv[1:]:
         raise app.UsageError(f"unexpected word on the command line: {argv[1]}")
     preset = lj.presets.get(f"mnist-{_MODEL.value}-100")

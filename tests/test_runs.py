@@ -88,7 +88,15 @@ def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeyp
             tiny_config, settings, blobs, workdir=tmp_path / "cut", should_stop=stop_once
         )
     assert not (tmp_path / "cut" / "result.json").exists()
-    cut = lj.train_and_evaluate(tiny_config, settings, blobs, workdir=tmp_path / "cut")
+    steps = []
+    cut = lj.train_and_evaluate(
+        tiny_config,
+        settings,
+        blobs,
+        workdir=tmp_path / "cut",
+        on_progress=lambda progress: steps.append(progress.step),
+    )
+    assert steps[0] == (chunks + 1) * 2  # it goes on; it does not begin again
     assert without_seconds(read_lines(tmp_path / "cut")) == without_seconds(whole.metrics)
     jax.tree.map(np.testing.assert_array_equal, whole.variables, cut.variables)
     assert whole.summary["runs"] == cut.summary["runs"]
