@@ -64,13 +64,15 @@ elif [ -z "$$chosen" ]; then \
 fi
 endef
 
+# editable_mode=compat: else Python started beside a clone takes the clone's folder, which has the
+# same name, for the package.
 # $(call install,FILE,EXTRA): the pins of FILE, or else the floors of setup.cfg with EXTRA
 define install
 if $(INSTALL) -r $(1); then \
-  $(INSTALL) --no-deps -e .; \
+  $(INSTALL) --no-deps --config-settings editable_mode=compat -e .; \
 else \
   echo "$(1) cannot be installed as pinned (see above): taking the floors of setup.cfg"; \
-  $(INSTALL) -e '.[$(2)]'; \
+  $(INSTALL) --config-settings editable_mode=compat -e '.[$(2)]'; \
 fi
 endef
 

@@ -46,7 +46,9 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
     """Trains with progress on the terminal; Ctrl-C and SIGTERM save before they end."""
     stop = _StopOnSignal()
-    show = None if quiet else _Bar() if sys.stderr.isatty() else _Lines()
+    show = None if quiet else _Bar() if _on_terminal() else _Lines()
+    if show:
+        print("compiling the training step", flush=True)
     try:
         return lj.train_and_evaluate(
             chosen.config,
@@ -62,6 +64,11 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
     finally:
         if isinstance(show, _Bar):
             show.close()
+
+
+def _on_terminal() -> bool:
+    # Some pseudo-terminals have no width, and no bar fits into that.
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def fail(message: str) -> NoReturn:
@@ -159,7 +166,11 @@ class _StopOnSignal:
 
 def _shown(metrics: dict[str, Any]) -> dict[str, float]:
     """Costs and, with held-out rows, the error of an epoch."""
-    shown = {k.removeprefix("cost/"): v for k, v in metrics.items() if k.startswith("cost/")}
+    names = sorted(
+        (name for name in metrics if name.startswith("cost/")),
+        key=lambda name: (name != "cost/total", name != "cost/supervised", name),
+    )
+    shown = {name.removeprefix("cost/"): metrics[name] for name in names}
     if "validation_error_percent" in metrics:
         shown["validation error %"] = metrics["validation_error_percent"]
     return shown
@@ -172,6 +183,9 @@ def _cost_text(costs: dict[str, float]) -> str:
 class _Lines:
     """A plain line per epoch."""
 
+    def __init__(self) -> None:
+        self.first = True
+
     def __call__(self, progress: lj.Progress) -> None:
         line = progress.metrics
         if line is None:
@@ -182,9 +196,11 @@ class _Lines:
         left = (epochs - line["epoch"]) * line["seconds"]
         print(
             f"epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
-            f"{speed:.0f} examples/s, {_duration(left)} left",
+            f"{speed:.0f} examples/s, {_duration(left)} left"
+            + (" (less: this epoch compiled)" if self.first else ""),
             flush=True,
         )
+        self.first = False
 
 
 class _Bar:
@@ -204,9 +220,12 @@ class _Bar:
                 unit=" examples",
                 unit_scale=True,
                 dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar:10}| {remaining} left, {rate_fmt}{postfix}",
             )
-        shown = _shown(progress.metrics) if progress.metrics else progress.costs
-        self.bar.set_postfix_str(_cost_text(shown), refresh=False)
+        costs = {f"cost/{name}": progress.costs[name] for name in ("total", "supervised")}
+        shown = _shown(costs | (progress.metrics or {}))
+        brief = {name: value for name, value in shown.items() if "denoising" not in name}
+        self.bar.set_postfix_str(_cost_text(brief), refresh=False)
         self.bar.update(chunk)
 
     def close(self) -> None:

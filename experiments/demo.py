@@ -3,6 +3,7 @@
 Both are trained on scikit-learn's 1797 real 8x8 digits; nothing is downloaded or written.
 """
 
+import os
 import sys
 import time
 
@@ -28,9 +29,8 @@ def main() -> None:
     print(f"\ntest error on 500 digits, {settings.labels} labels, seed {settings.seed}")
     for words, error in errors.items():
         print(f"  {words:22}{error:6.2f} %")
-    print(
-        "\nnext: python experiments/digits.py --help, or MNIST: python experiments/mnist.py --help"
-    )
+    python = os.path.relpath(sys.executable)
+    print(f"\nnext: {python} experiments/digits.py, or MNIST: {python} experiments/mnist.py")
 
 
 if __name__ == "__main__":

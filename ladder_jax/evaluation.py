@@ -102,7 +102,10 @@ def predict_proba(
       DataError: rows that do not fit the network.
     """
     if math.prod(x.shape[1:]) != math.prod(config.input_shape):
-        raise DataError(f"x: shape {x.shape}; the network takes rows of {config.input_shape}")
+        raise DataError(
+            f"x: shape {x.shape}; the network takes (rows, …) with rows of {config.input_shape}; "
+            "a single row is x[None]"
+        )
     x = x.reshape(-1, *config.input_shape)
     if statistics is None:
         statistics = running_statistics(variables)

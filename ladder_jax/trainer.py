@@ -132,7 +132,7 @@ class Trainer:
                 rows = plan.rows_l + (plan.rows_u if self.config.cost_layers else 0)
                 on_progress(Progress(step, steps, plan.chunk_steps, rows, means, line))
             if step < steps and should_stop and should_stop():
-                self._stop(epoch, step)
+                self._stop(epoch, step, steps)
 
     def statistics(self, kind: str) -> Statistics:
         """Moments of layers 1…L by one of ``config.STATISTICS``."""
@@ -204,10 +204,10 @@ class Trainer:
         rate = self.plan.learning_rate
         raise DivergedError(f"{what}; try a smaller learning_rate (it is {rate:g}){kept}")
 
-    def _stop(self, epoch: int, step: int) -> None:
+    def _stop(self, epoch: int, step: int, steps: int) -> None:
         self._save(epoch)
         kept = f"; saved in {self.folder.path}, run again to go on" if self.folder else ""
-        raise StoppedError(f"stopped in epoch {epoch}, after step {step} of the run{kept}")
+        raise StoppedError(f"stopped after step {step} of {steps}, epoch {epoch}{kept}")
 
 
 def _on_device(config: LadderConfig, data: Dataset, split: Split) -> TrainData:

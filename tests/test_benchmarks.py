@@ -37,7 +37,7 @@ def test_step_benchmark_prints_its_contract():
 def test_readme_examples_run(monkeypatch):
     """Every Python block of the README, with few epochs."""
     blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         code = block.split("```")[0].replace("epochs=20", "epochs=1")
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
