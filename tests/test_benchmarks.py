@@ -34,6 +34,7 @@ def test_step_benchmark_prints_its_contract():
     assert report["ratio"] == pytest.approx(report["step_ms"] / report["floor_ms"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_readme_examples_run(monkeypatch):
     """Every Python block of the README, with few epochs."""
     blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
