@@ -242,7 +242,7 @@ def test_interrupt_leaves_no_half_line(tmp_path, environment):
     words = [
         sys.executable,
         str(ROOT / "experiments" / "digits.py"),
-        "--epochs=30",
+        "--epochs=100",
         "--workdir=run",
     ]
     with subprocess.Popen(
@@ -254,8 +254,8 @@ def test_interrupt_leaves_no_half_line(tmp_path, environment):
             assert process.poll() is None
         process.kill()
     done = script(
-        "digits.py", "--epochs=30", "--workdir=run", "--quiet", cwd=tmp_path, env=environment
+        "digits.py", "--epochs=100", "--workdir=run", "--quiet", cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr
     epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
-    assert epochs == list(range(1, 31))
+    assert epochs == list(range(1, 101))
