@@ -31,11 +31,11 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             print(layer_table(chosen.config))
             return
         summary = lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config)
-        if summary is not None:
-            print("this run was finished before; its result:")
-        else:
+        if summary is None:
             data = lj.data.load(dataset, data_dir=values.data_dir)
             summary = train(chosen, data, quiet=values.quiet).summary
+        elif not values.quiet:
+            print("this run was finished before; its result:")
     except lj.LadderError as error:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save

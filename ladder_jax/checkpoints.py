@@ -56,10 +56,6 @@ class Checkpoints:
                 f"({type(error).__name__}); remove that folder to go on from an older one"
             ) from error
 
-    def latest_step(self) -> int | None:
-        """Step of the newest state, None if there is none."""
-        return self._manager.latest_step()
-
     def wait(self) -> None:
         """Returns once everything that was saved is on the disk."""
         self._manager.wait_until_finished()

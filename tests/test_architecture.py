@@ -91,7 +91,7 @@ def test_library_is_pure(path):
     assert not any(name.startswith("pickle") for name in names)
 
 
-@pytest.mark.parametrize("folder", ["ladder_jax", "experiments", "benchmarks"])
+@pytest.mark.parametrize("folder", ["ladder_jax", "experiments", "benchmarks", "tests"])
 def test_files_are_small(folder):
     for path in (ROOT / folder).rglob("*.py"):
         lines = len(path.read_text().splitlines())

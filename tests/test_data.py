@@ -1,30 +1,19 @@
-"""IDX files, the named data sets, downloads, and arrays: right contents, or one clear line."""
+"""The named data sets and downloads: right contents, or one clear line."""
 
-import gzip
 import hashlib
 import io
 import os
-import struct
 import sys
 import threading
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import NAMES, TEST_ROWS, TRAIN_ROWS, error_of, images, labels, write_mnist
 
-from ladder_jax.data import download, from_arrays, load
-from ladder_jax.data.idx import read_idx
+from ladder_jax.data import download, load
 from ladder_jax.errors import ConfigError, DataError
-
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-TRAIN_ROWS, TEST_ROWS = 20, 10
 
 
 def _real_mnist():
@@ -45,142 +34,6 @@ def _own_folders(monkeypatch, tmp_path):
     # What the person who runs the tests has set or cached must not answer for the code.
     monkeypatch.delenv("LADDER_DATA_DIR", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-
-
-def idx_bytes(array, shape=None, type_code=8):
-    shape = array.shape if shape is None else shape
-    header = bytes([0, 0, type_code, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
-    return header + array.tobytes()
-
-
-def images(rows, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (rows, 28, 28), dtype=np.uint8)
-
-
-def labels(rows):
-    return (np.arange(rows) % 10).astype(np.uint8)
-
-
-def write_mnist(folder, zipped=True, dot=False, **replaced):
-    """Writes the four files of a small set; keywords replace one array each."""
-    arrays = {
-        "train_images": images(TRAIN_ROWS),
-        "train_labels": labels(TRAIN_ROWS),
-        "test_images": images(TEST_ROWS, seed=1),
-        "test_labels": labels(TEST_ROWS),
-    } | replaced
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(NAMES, arrays.values(), strict=True):
-        name = name.replace("-idx", ".idx") if dot else name
-        content = idx_bytes(array)
-        path = folder / (f"{name}.gz" if zipped else name)
-        path.write_bytes(gzip.compress(content, 1) if zipped else content)
-    return folder
-
-
-def error_of(function, *args, kind=DataError, **kwargs):
-    with pytest.raises(kind) as caught:
-        function(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
-# --- IDX -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("shape", [(7,), (3, 2), (2, 5, 4), (2, 3, 2, 2)])
-def test_idx_round_trip(tmp_path, shape, zipped):
-    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    content = idx_bytes(array)
-    path = tmp_path / "file"
-    path.write_bytes(gzip.compress(content) if zipped else content)
-    np.testing.assert_array_equal(read_idx(path), array)
-    assert read_idx(path).dtype == np.uint8
-
-
-def test_unpacked_file_that_kept_its_gz_name(tmp_path):
-    path = tmp_path / "labels.gz"
-    path.write_bytes(idx_bytes(labels(5)))
-    np.testing.assert_array_equal(read_idx(path), labels(5))
-
-
-WHOLE = idx_bytes(images(3))
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"", "not an IDX file"),
-        (b"<html>404</html>", "not an IDX file .starts with b'<htm'"),
-        (idx_bytes(np.zeros(4, np.float32), type_code=0x0D), "type 0x0d is not supported"),
-        (b"\0\0\x08\0", "0 dimensions"),
-        (b"\0\0\x08\x05" + b"\0" * 20, "5 dimensions"),
-        (WHOLE[:10], "truncated inside the header"),
-        (WHOLE[:-1], "truncated: 3x28x28 = 2352 bytes announced, 2351 found"),
-        (WHOLE + b"x", "trailing bytes"),
-        (b"\0\0\x08\x01\0\0\0\0", "holds no values"),
-        (gzip.compress(WHOLE[:-1]), "truncated: 3x28x28 = 2352 bytes announced, 2351 found"),
-        (gzip.compress(WHOLE + b"x"), "trailing bytes"),
-        (gzip.compress(WHOLE)[:-20], "damaged or truncated gzip"),
-        (gzip.compress(WHOLE)[:-8] + b"\0" * 8, "damaged or truncated gzip"),
-        (b"\x1f\x8bnot really gzip", "damaged or truncated gzip"),
-        (gzip.compress(WHOLE)[:10] + b"\xff" * 40, "damaged or truncated gzip"),
-    ],
-    # gzip writes the time into its header, and test names must be equal in every test process
-    ids=lambda value: "file" if isinstance(value, bytes) else None,
-)
-def test_damaged_idx_is_named(tmp_path, content, says):
-    path = tmp_path / "damaged-file"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=says) as caught:
-        read_idx(path)
-    assert "damaged-file" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_absent_file_and_folder(tmp_path):
-    assert "cannot be read" in error_of(read_idx, tmp_path / "absent")
-    assert "cannot be read" in error_of(read_idx, tmp_path)
-
-
-def _peak_of_error(path):
-    tracemalloc.start()
-    try:
-        text = error_of(read_idx, path)
-        return text, tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("shape", [(2**31, 28, 28), (2**32 - 1,) * 4])
-def test_sizes_in_the_header_are_not_allocated(tmp_path, shape, zipped):
-    content = idx_bytes(images(3), shape=shape)
-    path = tmp_path / "huge"
-    path.write_bytes(gzip.compress(content) if zipped else content)
-    text, peak = _peak_of_error(path)
-    assert "header announces" in text
-    assert peak < 2**20
-
-
-def test_plausible_size_that_is_not_there_is_not_allocated(tmp_path):
-    """Half a gigabyte could be in a gzip file of this size, so only reading it tells."""
-    noise = np.random.default_rng(0).integers(0, 256, 600_000, dtype=np.uint8)
-    path = tmp_path / "large"
-    path.write_bytes(gzip.compress(idx_bytes(noise, shape=(500_000_000,)), 1))
-    text, peak = _peak_of_error(path)
-    assert "truncated" in text
-    assert peak < 2**23
-
-
-def test_gzip_bomb_is_read_no_further_than_announced(tmp_path):
-    path = tmp_path / "bomb"
-    path.write_bytes(gzip.compress(idx_bytes(labels(1000)) + bytes(2**24), 1))
-    text, peak = _peak_of_error(path)
-    assert "trailing bytes" in text
-    assert peak < 2**22
 
 
 # --- MNIST from a folder -------------------------------------------------------------------------
@@ -386,99 +239,3 @@ def test_digits_split_is_fixed_stratified_and_complete():
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     assert "pip install scikit-learn" in error_of(load, "digits")
-
-
-# --- arrays --------------------------------------------------------------------------------------
-
-X, Y = np.arange(24.0).reshape(6, 4), [0, 1, 2, 0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [
-        (np.uint8, np.uint8), (bool, np.uint8), (np.float32, np.float32), (np.float64, np.float64),
-        (np.float16, np.float32), (np.int64, np.float32), (">f4", np.float32), (">f8", np.float64),
-    ],
-)  # fmt: skip
-def test_dtypes(given, kept):
-    data = from_arrays(X.astype(given), Y)
-    assert data.x_train.dtype == kept and data.x_train.dtype.isnative
-    np.testing.assert_array_equal(data.x_train, X.astype(given))
-
-
-def test_arrays_become_a_dataset():
-    data = from_arrays(X[:, ::2].tolist(), np.array([0.0, 1, -1, 3, -1, 1]), X[:1, :2], [3])
-    assert data.num_classes == 4 and data.input_shape == (2,) and data.num_train == 6
-    assert data.y_train.tolist() == [0, 1, -1, 3, -1, 1] and data.y_train.dtype == np.int32
-    assert from_arrays(X[:, ::2], Y).x_train.flags.c_contiguous
-    assert from_arrays(X, Y).x_test is None and from_arrays(X, Y).y_test is None
-    assert from_arrays(X, Y, num_classes=7).num_classes == 7
-    mixed = from_arrays(X.astype(np.uint8), Y, X.astype(np.float32), Y)
-    assert mixed.x_train.dtype == mixed.x_test.dtype == np.float32
-
-
-def _with(value):
-    x = X.copy()
-    x[4, 1] = value
-    return x
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        ((X[:, 0], Y), "x_train: shape .6,. has no feature axis"),
-        (([[1, 2], [3]], [0, 1]), "x_train: not an array; all rows must have the same shape"),
-        ((X.astype(str), Y), "x_train: dtype <U32 is not numeric"),
-        ((X.astype(complex), Y), "x_train: dtype complex128 is not numeric"),
-        ((X.astype(object), Y), "x_train: dtype object is not numeric"),
-        ((X[:0], []), "x_train: shape .0, 4. holds no values"),
-        ((_with(np.nan), Y), "x_train: NaN or infinity in row 4"),
-        ((_with(-np.inf), Y), "x_train: NaN or infinity in row 4"),
-        ((X, Y[:5]), "y_train: 5 labels for 6 rows of x_train"),
-        ((X, [[label] for label in Y]), "y_train: shape .6, 1., expected one class number"),
-        ((X, ["a"] * 6), "y_train: dtype <U1 is not numeric"),
-        ((X, [0, 1, 0.5, 0, 1, 1]), "y_train: 0.5 is not a whole number"),
-        ((X, [0, 1, np.nan, 0, 1, 1]), "y_train: NaN or infinity in row 2"),
-        ((X, [0, 1, -2, 0, 1, 1]), "y_train: label -2 is outside 0..1"),
-        ((X, [0] * 6), "num_classes=1: must be from 2"),
-        ((X, [-1] * 6), "y_train: every label is below 0"),
-        ((X, [0, 1, 2**40, 0, 1, 1]), "num_classes=1099511627777: must be from 2"),
-        ((X, Y, X), "one of them is None; give both"),
-        ((X, Y, None, Y), "one of them is None; give both"),
-        ((X, Y, X[:, :3], Y), "x_test: rows of shape .3,., but x_train has rows of shape .4,."),
-        ((X, Y, X, [0, 1, 2, 0, 1, -1]), "y_test: label -1 is outside 0..2 .every test row"),
-        ((X, Y, X, [0, 1, 2, 0, 1, 3]), "y_test: label 3 is outside 0..2 .*num_classes"),
-        ((X, Y, X, Y[:5]), "y_test: 5 labels for 6 rows of x_test"),
-        ((X, Y, _with(np.inf), Y), "x_test: NaN or infinity in row 4"),
-    ],
-)
-def test_unusable_arrays(args, says):
-    with pytest.raises(DataError, match=says) as caught:
-        from_arrays(*args)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [{"num_classes": 2}, {"num_classes": 1}, {"num_classes": 3.0}, {"num_classes": True},
-     {"scale": 0}, {"scale": -1}, {"scale": float("nan")}, {"scale": "1"}],
-)  # fmt: skip
-def test_unusable_settings(setting):
-    error_of(from_arrays, X, Y, **setting)
-
-
-def test_fingerprint_follows_the_contents_and_nothing_else():
-    base = from_arrays(X, Y, X, Y)
-    assert base.fingerprint() == from_arrays(X.copy(), list(Y), X, Y, name="other").fingerprint()
-    others = [
-        from_arrays(_with(99.0), Y, X, Y),
-        from_arrays(X, Y[::-1], X, Y),
-        from_arrays(X, Y, _with(99.0), Y),
-        from_arrays(X, Y, X, Y[::-1]),
-        from_arrays(X, Y),
-        from_arrays(X.reshape(6, 2, 2), Y, X.reshape(6, 2, 2), Y),
-        from_arrays(X.astype(np.float32), Y, X.astype(np.float32), Y),
-        from_arrays(X, Y, X, Y, num_classes=4),
-        from_arrays(X, Y, X, Y, scale=0.5),
-    ]
-    assert len({data.fingerprint() for data in [base, *others]}) == len(others) + 1

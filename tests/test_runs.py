@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 
 import jax
 import numpy as np
@@ -136,33 +135,6 @@ def test_finished_run_is_returned_without_training(tiny_config, blobs, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, first.variables, again.variables)
 
 
-def test_finished_run_without_its_checkpoints_says_so(tiny_config, blobs, tmp_path):
-    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
-    before = (tmp_path / "metrics.jsonl").read_text()
-    shutil.rmtree(tmp_path / "checkpoints")
-    summary = lj.finished_summary(tmp_path, tiny_config, SETTINGS)
-    assert summary == json.loads((tmp_path / "result.json").read_text())
-    with pytest.raises(lj.RunError, match="whose last checkpoint is gone"):
-        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
-    assert (tmp_path / "metrics.jsonl").read_text() == before
-
-
-def test_another_configuration_is_refused_with_the_fields_named(tiny_config, blobs, tmp_path):
-    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
-    other = dataclasses.replace(SETTINGS, learning_rate=0.02)
-    with pytest.raises(lj.RunError, match=r"training.learning_rate is 0.01 there, 0.02 here"):
-        lj.train_and_evaluate(tiny_config, other, blobs, workdir=tmp_path)
-    changed = dataclasses.replace(blobs, x_train=blobs.x_train + 1)
-    with pytest.raises(lj.RunError, match=r"data.sha256"):
-        lj.train_and_evaluate(tiny_config, SETTINGS, changed, workdir=tmp_path)
-
-
-def test_work_folder_that_cannot_be_made(tiny_config, blobs, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(lj.RunError, match="cannot be written"):
-        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path / "file" / "run")
-
-
 class Untouchable:
     """Stands for a test set: any look at it is an error."""
 
@@ -282,45 +254,6 @@ def test_every_kind_of_data_trains(tiny_config, blobs, change, data_change):
         assert (result.test_error_percent is None) == bool(settings.validation)
     if settings.labels == "all":
         assert len(result.split.labelled) == np.sum(data.y_train[result.split.train] >= 0)
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda folder: (folder / "config.json").unlink(), "but no config.json"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "is damaged"),
-        (lambda folder: (folder / "metrics.jsonl").write_text("{}\n"), "is damaged"),
-        (lambda folder: (folder / "metrics.jsonl").unlink(), "ends in epoch 0"),
-        (lambda folder: _replace_by_file(folder / "checkpoints"), "cannot be used"),
-    ],
-    ids=["no-config", "config", "metrics", "no-metrics", "checkpoints"],
-)
-def test_damaged_work_folder_is_one_clear_error(tiny_config, blobs, tmp_path, damage, words):
-    with pytest.raises(lj.StoppedError):
-        lj.train_and_evaluate(
-            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
-        )
-    damage(tmp_path)
-    with pytest.raises(lj.RunError, match=words):
-        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
-
-
-def _replace_by_file(folder):
-    shutil.rmtree(folder)
-    folder.write_text("")
-
-
-def test_damaged_checkpoint_is_one_clear_error(tiny_config, blobs, tmp_path):
-    with pytest.raises(lj.StoppedError):
-        lj.train_and_evaluate(
-            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
-        )
-    (step,) = (tmp_path / "checkpoints").iterdir()
-    for path in step.rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    with pytest.raises(lj.RunError, match="not a usable checkpoint"):
-        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
 
 
 def test_data_that_does_not_fit_is_refused(tiny_config, blobs):

@@ -1,0 +1,76 @@
+"""Work folders that belong to another run, are damaged or cannot be used."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from test_runs import SETTINGS
+
+import ladder_jax as lj
+
+
+def test_finished_run_without_its_checkpoints_says_so(tiny_config, blobs, tmp_path):
+    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    shutil.rmtree(tmp_path / "checkpoints")
+    summary = lj.finished_summary(tmp_path, tiny_config, SETTINGS)
+    assert summary == json.loads((tmp_path / "result.json").read_text())
+    with pytest.raises(lj.RunError, match="whose last checkpoint is gone"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_another_configuration_is_refused_with_the_fields_named(tiny_config, blobs, tmp_path):
+    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    other = dataclasses.replace(SETTINGS, learning_rate=0.02)
+    with pytest.raises(lj.RunError, match=r"training.learning_rate is 0.01 there, 0.02 here"):
+        lj.train_and_evaluate(tiny_config, other, blobs, workdir=tmp_path)
+    changed = dataclasses.replace(blobs, x_train=blobs.x_train + 1)
+    with pytest.raises(lj.RunError, match=r"data.sha256"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, changed, workdir=tmp_path)
+
+
+def test_work_folder_that_cannot_be_made(tiny_config, blobs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(lj.RunError, match="cannot be written"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "but no config.json"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "is damaged"),
+        (lambda folder: (folder / "metrics.jsonl").write_text("{}\n"), "is damaged"),
+        (lambda folder: (folder / "metrics.jsonl").unlink(), "ends in epoch 0"),
+        (lambda folder: _replace_by_file(folder / "checkpoints"), "cannot be used"),
+    ],
+    ids=["no-config", "config", "metrics", "no-metrics", "checkpoints"],
+)
+def test_damaged_work_folder_is_one_clear_error(tiny_config, blobs, tmp_path, damage, words):
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
+        )
+    damage(tmp_path)
+    with pytest.raises(lj.RunError, match=words):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+
+
+def _replace_by_file(folder):
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def test_damaged_checkpoint_is_one_clear_error(tiny_config, blobs, tmp_path):
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=lambda: True
+        )
+    (step,) = (tmp_path / "checkpoints").iterdir()
+    for path in step.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(lj.RunError, match="not a usable checkpoint"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
