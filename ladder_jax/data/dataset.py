@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ladder_jax.data import arrays
+from ladder_jax.data.arrays import Array
 from ladder_jax.errors import DataError
-
-Array = npt.NDArray[Any]
-
-_MAX_CLASSES = 1_000_000  # a stray label of a billion must not become a layer of that width
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # == of arrays has no single truth value
@@ -33,6 +29,8 @@ class Dataset:
       y_test: (M,) int32 in 0..num_classes-1, or None.
       num_classes: K, at least 2.
       scale: inputs in the model's units are x * scale (1/255 for bytes of an image).
+      preprocessing: what `ladder_jax.data.prepare` has yet to do to the inputs: "gcn_zca", or
+        None where they are ready.
     """
 
     name: str
@@ -42,6 +40,7 @@ class Dataset:
     y_test: Array | None
     num_classes: int
     scale: float
+    preprocessing: str | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -56,6 +55,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over everything but the name: equal only for equal data."""
         digest = hashlib.sha256(f"{self.num_classes} {self.scale!r}".encode())
+        if self.preprocessing is not None:  # unset it adds nothing: old run folders stay valid
+            digest.update(f"preprocessing {self.preprocessing}".encode())
         for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             if array is not None:
                 digest.update(f"{array.shape} {array.dtype.str}".encode())
@@ -72,6 +73,7 @@ def from_arrays(
     name: str = "arrays",
     num_classes: int | None = None,
     scale: float = 1.0,
+    preprocessing: str | None = None,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them, without copying where dtype and layout fit.
 
@@ -85,116 +87,27 @@ def from_arrays(
       name: short name of the data.
       num_classes: K; by default the largest training label + 1.
       scale: factor that brings x into the model's units.
+      preprocessing: "gcn_zca" for inputs that `prepare` is to contrast-normalise and whiten.
 
     Raises:
       DataError: arrays not numeric, empty, not finite or of differing lengths or shapes; labels
-        outside 0..K-1; a scale that is not above 0.
+        outside 0..K-1; a scale that is not above 0; an unknown preprocessing, or one beside a
+        scale other than 1.
     """
-    inputs = _inputs("x_train", x_train)
-    labels = _labels("y_train", y_train, len(inputs))
+    inputs = arrays.inputs("x_train", x_train)
+    labels = arrays.labels("y_train", y_train, len(inputs))
     if labels.max() < 0:
         raise DataError("y_train: every label is below 0; at least some rows need one of 0..K-1")
-    classes = _num_classes(num_classes, labels)
-    labels = _in_range("y_train", labels, -1, classes)
+    classes = arrays.num_classes(num_classes, labels)
+    labels = arrays.in_range("y_train", labels, -1, classes)
     if (x_test is None) != (y_test is None):
         raise DataError("x_test, y_test: one of them is None; give both or neither")
     test_inputs = test_labels = None
     if x_test is not None and y_test is not None:
-        test_inputs = _inputs("x_test", x_test)
-        test_labels = _labels("y_test", y_test, len(test_inputs))
-        test_labels = _in_range("y_test", test_labels, 0, classes)
-        inputs, test_inputs = _alike(inputs, test_inputs)
-    return Dataset(name, inputs, labels, test_inputs, test_labels, classes, _scale(scale))
-
-
-def _numbers(field: str, value: npt.ArrayLike) -> Array:
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{field}: not an array; all rows must have the same shape") from error
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{field}: dtype {array.dtype} is not numeric; convert it to numbers first "
-            "(labels: np.unique(y, return_inverse=True)[1])"
-        )
-    if array.size == 0:
-        raise DataError(f"{field}: shape {array.shape} holds no values; give at least one row")
-    return array
-
-
-def _check_finite(field: str, array: Array) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
-        raise DataError(f"{field}: NaN or infinity in row {row}; replace or drop such values")
-
-
-def _inputs(field: str, value: npt.ArrayLike) -> Array:
-    array = _numbers(field, value)
-    if array.ndim < 2:
-        raise DataError(
-            f"{field}: shape {array.shape} has no feature axis; expected (rows, features…), "
-            "for one feature use x[:, None]"
-        )
-    _check_finite(field, array)
-    if array.dtype.kind == "b" or array.dtype == np.uint8:
-        return np.ascontiguousarray(array, dtype=np.uint8)
-    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
-    return np.ascontiguousarray(array, dtype=np.float64 if wide else np.float32)
-
-
-def _labels(field: str, value: npt.ArrayLike, rows: int) -> Array:
-    array = _numbers(field, value)
-    if array.ndim != 1:
-        raise DataError(
-            f"{field}: shape {array.shape}, expected one class number per row, ({rows},)"
-        )
-    if len(array) != rows:
-        inputs = field.replace("y", "x")
-        raise DataError(
-            f"{field}: {len(array)} labels for {rows} rows of {inputs}; make them equal"
-        )
-    _check_finite(field, array)
-    if array.dtype.kind == "f" and (array != np.floor(array)).any():
-        raise DataError(
-            f"{field}: {array[array != np.floor(array)][0]} is not a whole number 0..K-1"
-        )
-    return array
-
-
-def _num_classes(given: int | None, labels: Array) -> int:
-    classes = int(labels.max()) + 1 if given is None else given
-    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)):
-        raise DataError(f"num_classes={given}: must be a whole number")
-    if not 2 <= classes <= _MAX_CLASSES:
-        raise DataError(
-            f"num_classes={classes}: must be from 2 to {_MAX_CLASSES}; "
-            "number the classes 0..K-1 without gaps, or pass num_classes"
-        )
-    return int(classes)
-
-
-def _in_range(field: str, labels: Array, lowest: int, classes: int) -> Array:
-    wrong = labels[(labels < lowest) | (labels >= classes)]
-    if wrong.size:
-        hint = "-1 marks rows without label" if lowest < 0 else "every test row needs its label"
-        raise DataError(
-            f"{field}: label {int(wrong[0])} is outside 0..{classes - 1} ({hint}); "
-            "correct it or pass num_classes"
-        )
-    return labels.astype(np.int32)
-
-
-def _alike(train: Array, test: Array) -> tuple[Array, Array]:
-    if train.shape[1:] != test.shape[1:]:
-        raise DataError(
-            f"x_test: rows of shape {test.shape[1:]}, but x_train has rows of shape "
-            f"{train.shape[1:]}; make them equal"
-        )
-    dtype = np.result_type(train, test)  # one scale serves both, so they get one dtype
-    return train.astype(dtype, copy=False), test.astype(dtype, copy=False)
-
-
-def _scale(scale: float) -> float:
-    if not isinstance(scale, (int, float, np.number)) or not (0 < scale < math.inf):
-        raise DataError(f"scale={scale}: must be a finite number above 0")
-    return float(scale)
+        test_inputs = arrays.inputs("x_test", x_test)
+        test_labels = arrays.labels("y_test", y_test, len(test_inputs))
+        test_labels = arrays.in_range("y_test", test_labels, 0, classes)
+        inputs, test_inputs = arrays.alike(inputs, test_inputs)
+    scale = arrays.scale(scale)
+    preprocessing = arrays.preprocessing(preprocessing, scale)
+    return Dataset(name, inputs, labels, test_inputs, test_labels, classes, scale, preprocessing)

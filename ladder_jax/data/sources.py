@@ -1,4 +1,4 @@
-"""Named data sets: MNIST from its original files, and the digits embedded in scikit-learn."""
+"""Named data sets: MNIST and CIFAR-10 from their original files, digits from scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.data import download
+from ladder_jax.data import cifar, download
 from ladder_jax.data.dataset import Dataset, from_arrays
 from ladder_jax.data.idx import read_idx
 from ladder_jax.errors import ConfigError, DataError
@@ -21,6 +21,7 @@ _MNIST_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+_CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
 _DIGITS_TEST_ROWS = 500
 _DIGITS_ORDER = 20150709  # any constant; changing it changes every digits result
 
@@ -32,15 +33,18 @@ def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = 
 
     "mnist": 60 000 training and 10 000 test images, (28, 28, 1) bytes, scale 1/255. Read from
     `data_dir`, else from $LADDER_DATA_DIR, else downloaded and cached by tensorflow-datasets.
+    "cifar10": 50 000 training and 10 000 test images, (32, 32, 3) bytes, red, green, blue;
+    `preprocessing="gcn_zca"`, so they go through `prepare` before training. Read like MNIST.
     "digits": 1297 training and 500 test images, (8, 8, 1) values 0..16, scale 1/16, embedded in
     scikit-learn (UCI optical recognition of handwritten digits); needs neither folder nor network.
 
     Args:
-      name: "mnist" or "digits".
-      data_dir: folder that holds `mnist/` or the four files themselves, .gz or not; an empty
+      name: "cifar10", "digits" or "mnist".
+      data_dir: folder that holds `mnist/` or its four files themselves, .gz or not; for CIFAR-10
+        `cifar-10-batches-bin/`, its six files themselves or `cifar-10-binary.tar.gz`; an empty
         string counts as not given.
-      manual_dir: folder with the four original .gz files, which tensorflow-datasets checks
-        against its checksums instead of downloading them.
+      manual_dir: folder with the original files (four .gz files; the archive), which
+        tensorflow-datasets checks against its checksums instead of downloading them.
 
     Returns:
       The data, images with a channel axis.
@@ -52,14 +56,17 @@ def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = 
     """
     if name == "digits":
         return _load_digits()
-    if name != "mnist":
-        raise ConfigError("dataset", name, "choose one of digits, mnist")
+    if name not in ("cifar10", "mnist"):
+        raise ConfigError("dataset", name, "choose one of cifar10, digits, mnist")
     if data_dir and manual_dir:
         raise ConfigError("manual_dir", manual_dir, f"data_dir={data_dir} is given too; drop one")
     if not manual_dir:
         data_dir = data_dir or os.environ.get("LADDER_DATA_DIR")
-    if data_dir:
-        return _mnist(_find_mnist(Path(data_dir).expanduser()))
+    folder = Path(data_dir).expanduser() if data_dir else None
+    if name == "cifar10":
+        return _load_cifar10(folder, manual_dir or None)
+    if folder is not None:
+        return _mnist(_find_mnist(folder))
     names = [f"{file}.gz" for file in _MNIST_NAMES]
     return _mnist(download.fetch("mnist", _MNIST_URL, names, manual_dir or None))
 
@@ -117,6 +124,16 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any],
             "fetch the original file"
         )
     return images[..., None], labels
+
+
+def _load_cifar10(folder: Path | None, manual_dir: Folder | None) -> Dataset:
+    if folder is not None:
+        path = cifar.find_cifar10(folder)
+    else:
+        path = download.fetch("cifar10", _CIFAR10_URL, [cifar.ARCHIVE], manual_dir)[0]
+    return from_arrays(
+        *cifar.read_cifar10(path), name="cifar10", num_classes=10, preprocessing="gcn_zca"
+    )
 
 
 def _load_digits() -> Dataset:
