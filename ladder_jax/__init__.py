@@ -1,6 +1,6 @@
 """Ladder Networks (Rasmus et al. 2015) in JAX and Flax."""
 
-from ladder_jax import data, presets
+from ladder_jax import data, layers, presets
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.costs import Costs
 from ladder_jax.data import Dataset
@@ -14,7 +14,7 @@ from ladder_jax.errors import (
     StoppedError,
 )
 from ladder_jax.evaluation import error_percent, population_statistics, predict, predict_proba
-from ladder_jax.layers import Dense
+from ladder_jax.layers import Conv, Dense, GlobalMeanPool, MaxPool
 from ladder_jax.model import (
     Encoding,
     Ladder,
@@ -31,15 +31,18 @@ from ladder_jax.trainer import Progress
 __all__ = [
     "Activations",
     "ConfigError",
+    "Conv",
     "Costs",
     "DataError",
     "Dataset",
     "Dense",
     "DivergedError",
     "Encoding",
+    "GlobalMeanPool",
     "Ladder",
     "LadderConfig",
     "LadderError",
+    "MaxPool",
     "Progress",
     "Result",
     "RunError",
@@ -53,6 +56,7 @@ __all__ = [
     "error_percent",
     "finished_summary",
     "init",
+    "layers",
     "parameter_counts",
     "population_statistics",
     "predict",

@@ -57,3 +57,14 @@ def whole(field: str, value: Any, least: int, hint: str = "") -> int:
 def whole_numbers(field: str, values: Any) -> tuple[int, ...]:
     """The values as whole numbers of at least 1, each checked as by ``whole``."""
     return tuple(whole(field, value, 1) for value in sequence(field, values))
+
+
+def choice(field: str, value: Any, choices: Iterable[str]) -> None:
+    """Checks that the value is one of the choices.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    names = list(choices)
+    if value not in names:
+        raise ConfigError(field, value, f"choose one of: {', '.join(names)}")

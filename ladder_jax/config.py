@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ladder_jax.checks import number, numbers, sequence, whole, whole_numbers
-from ladder_jax.combinators import COMBINATORS
+from ladder_jax.activations import ACTIVATIONS
+from ladder_jax.checks import choice, number, numbers, sequence, whole, whole_numbers
 from ladder_jax.errors import ConfigError
-from ladder_jax.layers import Dense, Shape, parse_layer
+from ladder_jax.layers import Layer, Shape, by, parse_layer
+from ladder_jax.levels import Level, decoder_levels
+from ladder_jax.pooling import TIES
 
 STATISTICS = ("labelled", "unlabelled", "running")
 """Which rows' moments normalise at evaluation; the first is the paper's code's choice."""
@@ -25,27 +27,34 @@ class LadderConfig:
     """A ladder network. Layers are counted from 0 (the input) to L = ``len(layers)``.
 
     Attributes:
-      layers: layers 1…L from the bottom up; numbers stand for dense layers.
+      layers: layers 1…L from the bottom up, as objects or in their text form (see
+        ``ladder_jax.layers``); numbers stand for dense layers.
       denoising_weights: λ(0)…λ(L), 0 for no cost. The decoder is built from the top down
         to the lowest layer that has a cost: all zeros is the supervised baseline, only the
         last non-zero is the Γ-model.
       input_noise: standard deviation of the noise on the input.
       hidden_noise: the same after the normalisation of layers 1…L, one number or L of them.
-      combinator: name of the denoising function, a key of ``COMBINATORS``.
+      combinator: the denoising function, one for all layers or one for each layer 0…L; see
+        ``ladder_jax.combinators`` for the names. A layer with "none" has no ẑ and no cost,
+        whatever its λ, and the layer below it gets no u.
       top_scale: whether the top layer has the scale γ.
-      input_shape: shape of one input.
+      input_shape: shape of one input, (D,) or (height, width, channels).
+      activation: the non-linearity below the top, a key of ``ACTIVATIONS``.
+      pool_ties: which of equal maxima gets a max-pooling's gradient, one of ``TIES``.
 
     Raises:
       ConfigError: a field that cannot be used, or fields that do not fit each other.
     """
 
-    layers: tuple[Dense, ...]
+    layers: tuple[Layer, ...]
     denoising_weights: tuple[float, ...]
     input_noise: float = 0.3
     hidden_noise: float | tuple[float, ...] = 0.3
-    combinator: str = "gaussian"
+    combinator: str | tuple[str, ...] = "gaussian"
     top_scale: bool = True
     input_shape: Shape = (784,)
+    activation: str = "relu"
+    pool_ties: str = "all"
 
     def __post_init__(self) -> None:
         layers = tuple(parse_layer(layer) for layer in sequence("layers", self.layers))
@@ -63,23 +72,26 @@ class LadderConfig:
         _set(self, "denoising_weights", weights)
         _set(self, "input_noise", number("input_noise", self.input_noise))
         _set(self, "hidden_noise", _hidden_noise(self.hidden_noise, len(layers)))
-        if self.combinator not in COMBINATORS:
-            names = ", ".join(COMBINATORS)
-            raise ConfigError("combinator", self.combinator, f"not known; choose one of: {names}")
+        _set(self, "combinator", _combinator(self.combinator, len(layers) + 1))
         if not isinstance(self.top_scale, bool):
             raise ConfigError("top_scale", self.top_scale, "give true or false")
-        shapes = self.shapes  # a layer that does not fit the one below raises here
-        if shapes[-1][-1] < 2:
-            raise ConfigError(
-                "layers", layers[-1], "the last layer has one unit per class, 2 or more"
-            )
+        choice("activation", self.activation, ACTIVATIONS)
+        choice("pool_ties", self.pool_ties, TIES)
+        top = self.shapes[-1]  # a layer that does not fit the one below raises here
+        if len(top) != 1 or top[0] < 2:
+            problem = f"the last layer has one unit per class, 2 or more, not {by(top)}"
+            raise ConfigError("layers", layers[-1], problem)
+        _ = self.levels  # a combinator that cannot be used raises here
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """Shape of one row at each layer 0…L."""
         shapes = [self.input_shape]
-        for layer in self.layers:
-            shapes.append(layer.output_shape(shapes[-1]))
+        for i, layer in enumerate(self.layers, start=1):
+            try:
+                shapes.append(layer.output_shape(shapes[-1]))
+            except ConfigError as error:
+                raise ConfigError("layers", layer, f"layer {i} {error.problem}") from None
         return tuple(shapes)
 
     @property
@@ -96,15 +108,31 @@ class LadderConfig:
         return (self.input_noise, *hidden)
 
     @property
+    def combinators(self) -> tuple[str, ...]:
+        """Name of the combinator of each layer 0…L."""
+        names = self.combinator
+        return names if isinstance(names, tuple) else (names,) * (len(self.layers) + 1)
+
+    @property
+    def levels(self) -> tuple[Level | None, ...]:
+        """How each layer 0…L is decoded; None where it has no ẑ."""
+        return decoder_levels(self.layers, self.shapes, self.denoising_weights, self.combinators)
+
+    @property
     def cost_layers(self) -> tuple[int, ...]:
         """Layers with a denoising cost, from the bottom up."""
-        return tuple(i for i, weight in enumerate(self.denoising_weights) if weight > 0)
+        return tuple(
+            i
+            for i, (weight, level) in enumerate(
+                zip(self.denoising_weights, self.levels, strict=True)
+            )
+            if weight > 0 and level is not None
+        )
 
     @property
     def decoder_layers(self) -> tuple[int, ...]:
-        """Layers that have a reconstruction ẑ: from the lowest with a cost to the top."""
-        costs = self.cost_layers
-        return tuple(range(costs[0], len(self.layers) + 1)) if costs else ()
+        """Layers that have a reconstruction ẑ, from the bottom up."""
+        return tuple(i for i, level in enumerate(self.levels) if level is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; ``from_json`` turns them back."""
@@ -179,9 +207,7 @@ class TrainConfig:
             ("statistics", STATISTICS),
             ("labelled_order", ("same", "independent")),
         ):
-            value = getattr(self, field)
-            if value not in choices:
-                raise ConfigError(field, value, f"choose one of: {', '.join(choices)}")
+            choice(field, getattr(self, field), choices)
 
     @property
     def split_seed(self) -> int:
@@ -215,6 +241,17 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigError(name, "", f"{cls.__name__} cannot do without it")
     return values
+
+
+def _combinator(value: Any, layers: int) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    names = sequence("combinator", value)
+    if len(names) != layers:
+        problem = f"has {len(names)} names; give one, or one per layer from the input ({layers})"
+        raise ConfigError("combinator", names, problem)
+    names = tuple(str(name) for name in names)
+    return names[0] if len(set(names)) == 1 else names
 
 
 def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:

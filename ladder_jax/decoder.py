@@ -6,7 +6,9 @@
 | u(l) = batchnorm(V(l+1) ẑ(l+1)) | signal from above | Algorithm 1 |
 | ẑ(l) = g(z̃(l), u(l)) | reconstruction | Algorithm 1 |
 
-What goes down is the un-normalised ẑ(l+1). Only unlabelled rows are decoded.
+What goes down is the un-normalised ẑ(l+1). Only unlabelled rows are decoded. Below a
+convolution or a pooling, u is normalised and g has parameters per channel; at the top and
+below a dense layer, per unit (the authors' code).
 """
 
 from __future__ import annotations
@@ -16,26 +18,32 @@ from typing import Any
 import jax
 
 from ladder_jax.batchnorm import moments, normalize
-from ladder_jax.combinators import COMBINATORS
 from ladder_jax.config import LadderConfig
 from ladder_jax.encoder import Activations, Params
+from ladder_jax.layers import Conv, Dense
 
 
 def init_decoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
     """Start values of the layers that have a ẑ, ``{}`` for a baseline.
 
-    ``layer_l`` holds ``combinator`` (P, D_l) and, where layer l−1 has a ẑ too, the
-    ``kernel`` V(l) that takes ẑ(l) down to it.
+    ``layer_l`` holds ``combinator`` (P, D_l), if it has parameters, and, where layer l−1
+    takes its u from this one through weights, the ``kernel`` V(l) that leads down to it.
     """
     params = {}
-    shapes = config.shapes
-    combinator = COMBINATORS[config.combinator]
-    for i in config.decoder_layers:
-        values = {"combinator": combinator.init(shapes[i][-1])}
-        if i - 1 in config.decoder_layers:
-            layer_key = jax.random.fold_in(key, i)
-            values["kernel"] = config.layers[i - 1].init_inverse(layer_key, shapes[i - 1])
-        params[f"layer_{i}"] = values
+    shapes, levels = config.shapes, config.levels
+    for i, level in enumerate(levels):
+        if level is None:
+            continue
+        layer_key, values = jax.random.fold_in(key, i), {}
+        if level.combinator.start:
+            values["combinator"] = level.combinator.init(
+                jax.random.fold_in(layer_key, 0), level.units
+            )
+        below, layer = levels[i - 1] if i else None, config.layers[i - 1]
+        if below and below.combinator.uses_u and isinstance(layer, Dense | Conv):
+            values["kernel"] = layer.init_inverse(layer_key, shapes[i - 1])
+        if values:
+            params[f"layer_{i}"] = values
     return params
 
 
@@ -50,16 +58,25 @@ def decode_part(
       corrupted: the corrupted pass over the unlabelled rows.
 
     Returns:
-      L+1 arrays (B, D_l) or None, from the input up.
+      L+1 arrays of the layers' shapes or None, from the input up.
     """
-    z_hat: list[jax.Array | None] = [None] * len(config.shapes)
-    apply = COMBINATORS[config.combinator].apply
-    signal_BxD = corrupted.h[-1]
-    for i in reversed(config.decoder_layers):
-        weights = params[f"layer_{i}"]
-        u_BxD = normalize(signal_BxD, moments(signal_BxD))
-        z_hat_BxD = apply(weights["combinator"], corrupted.z[i], u_BxD)
-        z_hat[i] = z_hat_BxD
-        if "kernel" in weights:
-            signal_BxD = config.layers[i - 1].inverse(weights["kernel"], z_hat_BxD)
+    shapes, top = config.shapes, len(config.layers)
+    z_hat: list[jax.Array | None] = [None] * (top + 1)
+    for i, level in reversed(list(enumerate(config.levels))):
+        if level is None:
+            continue
+        z = corrupted.z[i]
+        rows, u = len(z), None
+        if level.combinator.uses_u and i == top:
+            u = corrupted.h[top]
+        elif level.combinator.uses_u:
+            above = z_hat[i + 1]
+            assert above is not None, f"layer {i} takes its u from a layer without ẑ"
+            kernel = params.get(f"layer_{i + 1}", {}).get("kernel")
+            u = config.layers[i].inverse(kernel, above, shapes[i])
+        if u is not None:
+            u = normalize(u, moments(u))
+        a_PxD = params.get(f"layer_{i}", {}).get("combinator", ())
+        z = z.reshape(rows, -1) if level.flat else z
+        z_hat[i] = level.combinator.apply(a_PxD, z, u).reshape(rows, *shapes[i])
     return tuple(z_hat)

@@ -1,16 +1,19 @@
 """The encoder of Algorithm 1: one function for the corrupted, clean and evaluation passes.
 
 The rows of a step come in parts that are normalised apart: labelled and unlabelled,
-corrupted and clean. All parts share one matrix product per layer.
+corrupted and clean. All parts share one matrix product per dense layer; images are so many
+rows of a product that joining them would only copy.
 
 | symbol | name | source |
 |---|---|---|
 | z̃(0) = x + n(0) | corrupted input; z(0) = x without noise | Algorithm 1 |
 | z̃(l) = batchnorm(W(l) h(l−1)) + n(l) | normalised, then corrupted | Algorithm 1 |
-| h(l) = act(γ(l) (z̃(l) + β(l))) | what goes up; ReLU, softmax at the top | Algorithm 1 |
+| h(l) = act(γ(l) (z̃(l) + β(l))) | what goes up; softmax at the top | Algorithm 1 |
 | μ(l), σ²(l) | moments of W(l) h(l−1) over the part | Algorithm 1 |
 
-γ stands only at the top: ReLU is scale-free, so elsewhere it would change nothing.
+γ stands only at the top: the activations below are scale-free, so there it would change
+nothing. Of images the moments run over rows and positions, and β is one per channel. Poolings
+are normalised and get noise like any layer, but h = z̃ there, unless they are the top.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ladder_jax.activations import ACTIVATIONS
 from ladder_jax.batchnorm import Moments, moments, normalize, per_unit
 from ladder_jax.config import LadderConfig
+from ladder_jax.layers import Conv, Dense, Layer
 
 Params = Mapping[str, Any]
 
@@ -33,8 +38,9 @@ class Part(NamedTuple):
     """Rows that are normalised together.
 
     Attributes:
-      x: inputs (B, D0).
-      noise: standard-normal draws (B, D_l) for each layer 0…L, or None for a clean pass.
+      x: inputs (B, *shape of layer 0).
+      noise: standard-normal draws (B, *shape of layer l) for each layer 0…L, or None for a
+        clean pass.
       moments: fixed moments for layers 1…L (evaluation), or None for the part's own.
     """
 
@@ -46,9 +52,11 @@ class Part(NamedTuple):
 class Activations(NamedTuple):
     """What the encoder computed for one part; tuples run over the layers 0…L.
 
+    D_l is the number of units, of an image (H, W, C) that of its channels.
+
     Attributes:
-      z: (B, D_l), normalised and, in a corrupted pass, noisy (z̃).
-      h: (B, D_l), after shift, scale and activation; h[0] is z[0], h[L] the probabilities.
+      z: (B, …, D_l), normalised and, in a corrupted pass, noisy (z̃).
+      h: (B, …, D_l), after shift, scale and activation; h[0] is z[0], h[L] the probabilities.
       mean: (D_l,), moments that normalised the layer; None at the input.
       var: (D_l,), likewise, biased.
       logits: (B, K), the argument of the softmax.
@@ -72,18 +80,23 @@ class Activations(NamedTuple):
 
 
 def init_encoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
-    """Start values: per layer ``kernel`` W(l), ``beta`` 0 and, at the top, ``gamma`` 1."""
+    """Start values: ``kernel`` W(l), ``beta`` 0 and, at the top, ``gamma`` 1.
+
+    A pooling has none of them, but ``beta`` and ``gamma`` where it is the top.
+    """
     params = {}
     shapes = config.shapes
     for i, layer in enumerate(config.layers, start=1):
-        units = shapes[i][-1]
-        values = {
-            "kernel": layer.init_forward(jax.random.fold_in(key, i), shapes[i - 1]),
-            "beta": jnp.zeros(units),
-        }
-        if i == len(config.layers) and config.top_scale:
+        units, top = shapes[i][-1], i == len(config.layers)
+        values = {}
+        if isinstance(layer, Dense | Conv):
+            values["kernel"] = layer.init_forward(jax.random.fold_in(key, i), shapes[i - 1])
+        if layer.has_weights or top:
+            values["beta"] = jnp.zeros(units)
+        if top and config.top_scale:
             values["gamma"] = jnp.ones(units)
-        params[f"layer_{i}"] = values
+        if values:
+            params[f"layer_{i}"] = values
     return params
 
 
@@ -94,7 +107,7 @@ def encode_parts(
 
     Args:
       config: the network.
-      params: the encoder's parameters, ``{"layer_1": {"kernel", "beta"[, "gamma"]}, …}``.
+      params: the encoder's parameters as ``init_encoder`` builds them.
       parts: see ``Part``.
 
     Returns:
@@ -105,53 +118,53 @@ def encode_parts(
     """
     for part in parts:
         _check_shapes(config, part)
-    edges = [int(edge) for edge in np.cumsum([len(part.x) for part in parts])[:-1]]
-    z = [_corrupt(config, part, 0, part.x) for part in parts]
-    records: list[list[tuple]] = [[(z_part, z_part, None, None)] for z_part in z]
-    h_BxD = _join(z)
+    activation = ACTIVATIONS[config.activation]
+    h = [_corrupt(config, part, 0, part.x) for part in parts]
+    records: list[list[tuple]] = [[(z_part, z_part, None, None)] for z_part in h]
     for i, layer in enumerate(config.layers, start=1):
-        weights = params[f"layer_{i}"]
-        pre = _split(layer.forward(weights["kernel"], h_BxD), edges)
+        weights = params.get(f"layer_{i}", {})
+        pre = _forward(layer, weights.get("kernel"), h, config.pool_ties)
         by = [
-            moments(x_BxD) if part.moments is None else part.moments[i - 1]
-            for part, x_BxD in zip(parts, pre, strict=True)
+            moments(x) if part.moments is None else part.moments[i - 1]
+            for part, x in zip(parts, pre, strict=True)
         ]
         z = [
-            _corrupt(config, part, i, normalize(x_BxD, own))
-            for part, x_BxD, own in zip(parts, pre, by, strict=True)
+            _corrupt(config, part, i, normalize(x, own))
+            for part, x, own in zip(parts, pre, by, strict=True)
         ]
-        logits_BxD = _scale_and_shift(weights, _join(z))
-        top = i == len(config.layers)
-        h_BxD = jax.nn.softmax(logits_BxD) if top else jax.nn.relu(logits_BxD)
-        for record, z_part, h_part, own in zip(records, z, _split(h_BxD, edges), by, strict=True):
+        shifted = [_scale_and_shift(weights, z_part) for z_part in z]
+        if i == len(config.layers):
+            h = [jax.nn.softmax(logits) for logits in shifted]
+        else:
+            h = [activation(x) for x in shifted] if layer.has_weights else z
+        for record, z_part, h_part, own in zip(records, z, h, by, strict=True):
             record.append((z_part, h_part, own.mean, own.var))
     activations = []
-    for record, logits in zip(records, _split(logits_BxD, edges), strict=True):
+    for record, logits in zip(records, shifted, strict=True):
         zs, hs, means, variances = zip(*record, strict=True)
         activations.append(Activations(zs, hs, means, variances, logits))
     return tuple(activations)
 
 
-def _scale_and_shift(weights: Params, z_BxD: jax.Array) -> jax.Array:
-    """γ (z + β), without γ where the layer has none."""
-    shifted_BxD = z_BxD + per_unit(weights["beta"], z_BxD)
-    if "gamma" not in weights:
-        return shifted_BxD
-    return per_unit(weights["gamma"], z_BxD) * shifted_BxD
+def _forward(layer: Layer, kernel: Any, h: Sequence[jax.Array], ties: str) -> list[jax.Array]:
+    """The pre-activations of each part."""
+    if not isinstance(layer, Dense) or len(h) == 1:
+        return [layer.forward(kernel, part, ties) for part in h]
+    edges = [int(edge) for edge in np.cumsum([len(part) for part in h])[:-1]]
+    return jnp.split(layer.forward(kernel, jnp.concatenate(h), ties), edges)
+
+
+def _scale_and_shift(weights: Params, z: jax.Array) -> jax.Array:
+    """γ (z + β), without γ or β where the layer has none."""
+    if "beta" in weights:
+        z = z + per_unit(weights["beta"], z)
+    return per_unit(weights["gamma"], z) * z if "gamma" in weights else z
 
 
 def _corrupt(config: LadderConfig, part: Part, i: int, z_BxD: jax.Array) -> jax.Array:
     if part.noise is None:
         return z_BxD
     return z_BxD + config.noise_levels[i] * part.noise[i]
-
-
-def _join(parts: Sequence[jax.Array]) -> jax.Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
-
-
-def _split(joint: jax.Array, edges: Sequence[int]) -> list[jax.Array]:
-    return jnp.split(joint, edges) if edges else [joint]
 
 
 def _check_shapes(config: LadderConfig, part: Part) -> None:

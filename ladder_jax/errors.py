@@ -25,6 +25,7 @@ class ConfigError(LadderError):
     def __init__(self, field: str, value: Any, problem: str):
         self.field = field
         self.value = value
+        self.problem = problem
         super().__init__(f"{field}={_short(value)}: {problem}")
 
 

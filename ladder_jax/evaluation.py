@@ -28,7 +28,9 @@ Statistics = tuple[Moments, ...]
 """Moments of layers 1…L."""
 
 PREDICTION_ROWS = 1000
-"""Rows classified in one call; bounds the memory, does not change the result."""
+"""Most rows classified in one call; bounds the memory, does not change the result."""
+
+_PREDICTION_ELEMENTS = 2**25  # of the largest layer in one call: 134 MB in float32
 
 
 def population_statistics(
@@ -110,11 +112,13 @@ def predict_proba(
     if statistics is None:
         statistics = running_statistics(variables)
     chunks = [np.zeros((0, config.num_classes), jnp.zeros(()).dtype)]
-    for start in range(0, len(x), PREDICTION_ROWS):
-        chunk = np.asarray(x[start : start + PREDICTION_ROWS])
+    largest = max(math.prod(shape) for shape in config.shapes)
+    at_once = max(1, min(PREDICTION_ROWS, _PREDICTION_ELEMENTS // largest))
+    for start in range(0, len(x), at_once):
+        chunk = np.asarray(x[start : start + at_once])
         rows = len(chunk)
-        if len(x) > PREDICTION_ROWS:  # one compiled shape for all chunks
-            chunk = np.pad(chunk, [(0, PREDICTION_ROWS - rows)] + [(0, 0)] * (chunk.ndim - 1))
+        if len(x) > at_once:  # one compiled shape for all chunks
+            chunk = np.pad(chunk, [(0, at_once - rows)] + [(0, 0)] * (chunk.ndim - 1))
         scale = jnp.asarray(scale, jnp.zeros(()).dtype)
         chunks.append(_probabilities(config, variables["params"], chunk, scale, statistics)[:rows])
     return np.concatenate([np.asarray(chunk) for chunk in chunks])

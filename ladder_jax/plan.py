@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ladder_jax.config import TrainConfig
+from ladder_jax.config import LadderConfig, TrainConfig
 
 
 class Plan(NamedTuple):
@@ -38,11 +38,19 @@ class Plan(NamedTuple):
 MAX_CHUNK_STEPS = 200
 """Bounds how long a compiled call takes, so that progress and interrupts stay timely."""
 
+CHUNK_OPERATIONS = {"cpu": 8e11}
+"""The same in floating-point operations, by backend: some seconds on two cores."""
 
-def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Plan:
+_CHUNK_OPERATIONS_ELSEWHERE = 1e15
+
+
+def make_plan(
+    train_config: TrainConfig, num_rows: int, num_labelled: int, max_chunk_steps: int | None = None
+) -> Plan:
     """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
 
-    A set smaller than its batch is used whole.
+    A set smaller than its batch is used whole. A chunk has ``MAX_CHUNK_STEPS`` steps at most,
+    and ``max_chunk_steps`` if that is fewer.
     """
     rows_u = min(train_config.batch_size, num_rows)
     steps = num_rows // rows_u
@@ -57,14 +65,35 @@ def make_plan(train_config: TrainConfig, num_rows: int, num_labelled: int) -> Pl
         rows_l=rows_l,
         rows_u=rows_u,
         same_rows=whole and train_config.labelled_order == "same",
-        chunk_steps=_chunk_steps(steps),
+        chunk_steps=_chunk_steps(steps, min(MAX_CHUNK_STEPS, max_chunk_steps or MAX_CHUNK_STEPS)),
     )
 
 
-def _chunk_steps(steps: int) -> int:
-    divisors = [n for n in range(1, MAX_CHUNK_STEPS + 1) if steps % n == 0]
-    # An awkward number of steps (a prime, say) would mean many tiny calls.
-    return divisors[-1] if divisors[-1] >= min(steps, MAX_CHUNK_STEPS // 10) else steps
+def _chunk_steps(steps: int, most: int) -> int:
+    longest = max(n for n in range(1, most + 1) if steps % n == 0)
+    # An awkward number of steps (a prime, say) would mean many tiny calls. Where a step takes
+    # long, they are not tiny.
+    awkward = most == MAX_CHUNK_STEPS and longest < min(steps, most // 10)
+    return steps if awkward else longest
+
+
+def longest_chunk(config: LadderConfig, train_config: TrainConfig, backend: str) -> int:
+    """Steps that fit into one compiled call of bounded length on that backend."""
+    operations = step_operations(config, train_config.labelled_batch_size, train_config.batch_size)
+    return max(1, int(CHUNK_OPERATIONS.get(backend, _CHUNK_OPERATIONS_ELSEWHERE) // operations))
+
+
+def step_operations(config: LadderConfig, rows_l: int, rows_u: int) -> int:
+    """Floating-point operations of a step's products and convolutions.
+
+    Each layer's forward map and its gradients to weights and inputs, in the corrupted and the
+    clean pass and in the decoder.
+    """
+    rows = rows_l + rows_u * (2 if config.cost_layers else 0)
+    return 3 * sum(
+        layer.operations(shape) * (rows + (rows_u if i in config.decoder_layers else 0))
+        for i, (layer, shape) in enumerate(zip(config.layers, config.shapes[:-1], strict=True))
+    )
 
 
 def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.Array:

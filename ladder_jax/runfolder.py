@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ class RunFolder:
     Args:
       path: created if absent.
       config: all that identifies the run, plain JSON values.
+      normal_form: brings what an older version wrote into today's form before the two are
+        compared.
 
     Raises:
       RunError: the folder can't be written or holds another configuration's run.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: Json):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: Json,
+        normal_form: Callable[[Json], Json] = lambda known: known,
+    ):
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -50,10 +58,15 @@ class RunFolder:
                 f"workdir={path}: cannot be written ({reason}); choose another"
             ) from None
         if known is not None:
-            self._check_same(known, config)
+            self._check_same(normal_form(known), config)
 
     @classmethod
-    def finished(cls, path: str | os.PathLike[str], settings: Json) -> Json | None:
+    def finished(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Json,
+        normal_form: Callable[[Json], Json] = lambda known: known,
+    ) -> Json | None:
         """result.json of a finished run with these settings, a part of config.json.
 
         Raises:
@@ -64,6 +77,7 @@ class RunFolder:
         result, known = folder.result(), folder._read("config.json")
         if result is None or known is None:
             return None
+        known = normal_form(known)
         folder._check_same({field: known.get(field) for field in settings}, settings)
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ladder_jax import environment
 from ladder_jax.checkpoints import Checkpoints
 from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
-from ladder_jax.data import Dataset, Split, make_split
+from ladder_jax.data import Dataset, Split, make_split, prepare
 from ladder_jax.errors import ConfigError, RunError
 from ladder_jax.evaluation import Statistics, predict
 from ladder_jax.runfolder import Json, RunFolder
@@ -39,6 +40,7 @@ class Result:
       metrics: one dictionary per epoch, what metrics.jsonl holds.
       split: indices of training, validation and labelled rows.
       scale: of the data; stored values times it are the network's input.
+      prepare: what the data's preprocessing does to rows before that.
     """
 
     config: LadderConfig
@@ -49,6 +51,7 @@ class Result:
     metrics: list[Json]
     split: Split
     scale: float
+    prepare: Callable[[np.ndarray], np.ndarray]
 
     @property
     def test_error_percent(self) -> float | None:
@@ -67,6 +70,7 @@ class Result:
         """
         statistics = self.statistics[self.train_config.statistics]
         with jax.default_matmul_precision("float32"):  # as the reported error was measured
+            x = self.prepare(np.asarray(x))
             return predict(self.config, self.variables, x, statistics, self.scale)
 
 
@@ -102,17 +106,19 @@ def train_and_evaluate(
     whole("checkpoint_every", checkpoint_every, 1)
     check_fits(config, data)
     split = split_rows(train_config, data)
+    identity = run_config(config, train_config, data)
     versions = environment.versions()  # of the code that runs now, not of a later commit
     with ExitStack() as stack:
         # Accelerators would otherwise multiply in a shorter format than float32.
         stack.enter_context(jax.default_matmul_precision("float32"))
         folder = checkpoints = summary = None
         if workdir is not None:
-            folder = RunFolder(workdir, run_config(config, train_config, data))
+            folder = RunFolder(workdir, identity, normal_form)
             folder.write("label_indices.json", {str(train_config.seed): split.labelled.tolist()})
             checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
             summary = folder.result()
-        trainer = Trainer(config, train_config, data, split, folder, checkpoints)
+        ready, transform = prepare(_in_use(train_config, data), split.train)
+        trainer = Trainer(config, train_config, ready, split, folder, checkpoints)
         if summary is None:
             trainer.train(on_progress, should_stop, checkpoint_every)
         elif not trainer.is_finished:
@@ -123,7 +129,8 @@ def train_and_evaluate(
             )
         statistics = {kind: trainer.statistics(kind) for kind in STATISTICS}
         if summary is None:
-            summary = summarize(trainer, statistics) | {"versions": versions}
+            summary = summarize(trainer, statistics)
+            summary |= {"config": identity, "versions": versions}
             # An earlier part of a resumed run took as long as its epochs did.
             seconds = sum(line["seconds"] for line in trainer.metrics)
             seconds = max(seconds, time.perf_counter() - started)
@@ -139,7 +146,8 @@ def train_and_evaluate(
             statistics,
             trainer.metrics,
             split,
-            data.scale,
+            ready.scale,
+            transform,
         )
 
 
@@ -151,13 +159,32 @@ def finished_summary(
     Raises:
       RunError: the run there is of another configuration.
     """
-    return RunFolder.finished(workdir, _settings(config, train_config))
+    return RunFolder.finished(workdir, _settings(config, train_config), normal_form)
+
+
+def _in_use(train_config: TrainConfig, data: Dataset) -> Dataset:
+    """With rows held out, the test set is not touched, not even to prepare it."""
+    return dataclasses.replace(data, x_test=None, y_test=None) if train_config.validation else data
 
 
 def run_config(config: LadderConfig, train_config: TrainConfig, data: Dataset) -> Json:
     """What config.json holds: network, training and the data's identity."""
     identity = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
     return _settings(config, train_config) | {"data": identity}
+
+
+def normal_form(known: Json) -> Json:
+    """A config.json as this version would write it: fields added since have their default.
+
+    What this version cannot read is returned as it is.
+    """
+    try:
+        return known | {
+            "model": LadderConfig.from_json(known["model"]).to_json(),
+            "training": TrainConfig.from_json(known["training"]).to_json(),
+        }
+    except (KeyError, TypeError, ConfigError):
+        return known
 
 
 def _settings(config: LadderConfig, train_config: TrainConfig) -> Json:
@@ -221,6 +248,5 @@ def summarize(trainer: Trainer, statistics: dict[str, Statistics]) -> Json:
         "validation_error_percent": held_out and held_out[train_config.statistics],
         "validation_error_percent_std": None,
         "runs": [run],
-        "config": run_config(trainer.config, train_config, data),
         "device": environment.device(),
     }

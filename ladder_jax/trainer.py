@@ -22,7 +22,7 @@ from ladder_jax.environment import release_memory
 from ladder_jax.errors import DivergedError, StoppedError
 from ladder_jax.evaluation import Statistics, error_percent, population_statistics, predict
 from ladder_jax.model import running_statistics
-from ladder_jax.plan import learning_rate, make_plan
+from ladder_jax.plan import learning_rate, longest_chunk, make_plan
 from ladder_jax.runfolder import Json, RunFolder
 from ladder_jax.training import TrainData, TrainState, init_state, train_chunk
 
@@ -73,7 +73,8 @@ class Trainer:
     ):
         self.config, self.train_config, self.data, self.split = config, train_config, data, split
         self.folder, self.checkpoints = folder, checkpoints
-        self.plan = make_plan(train_config, len(split.train), len(split.labelled))
+        longest = longest_chunk(config, train_config, jax.default_backend())
+        self.plan = make_plan(train_config, len(split.train), len(split.labelled), longest)
         self.key = jax.random.key(train_config.seed)
         self.rows = _on_device(config, data, split)
         self.state: TrainState = _init_state(config, self.plan, self.key)

@@ -17,8 +17,23 @@ GOOD = {"layers": (8, 4), "denoising_weights": (1, 1, 1), "input_shape": (6,)}
     [
         ({"layers": ()}, "layers"),
         ({"layers": "8,4"}, "layers=8,4: a list is needed"),
-        ({"layers": (8, 0)}, "at least 1 unit"),
-        ({"layers": (8, "conv:3")}, "layers=conv:3: not a layer"),
+        ({"layers": (8, 0)}, "at least 1 is needed as the units"),
+        ({"layers": (8, "conv:3")}, "layers=conv:3: not a layer; write one of: dense:UNITS"),
+        ({"layers": ("conv:3:x", 8)}, "layers=conv:3:x: not a layer"),
+        ({"layers": ("conv:3:2:2", 8)}, "layers=2: a convolution is valid or full"),
+        ({"layers": ("conv:3:2:full:0", 8)}, "layers=0: a whole number of at least 1"),
+        ({"layers": ("maxpool", 8)}, "layers=maxpool: not a layer"),
+        ({"layers": ("globalmean:2", 8)}, "layers=globalmean:2: not a layer"),
+        ({"layers": ("dense", 8)}, "layers=dense: not a layer"),
+        (
+            {"layers": (8, "conv:3:2")},
+            "layers=conv:3:2: layer 2 needs an image (height x width x channels) below it, not 8",
+        ),
+        (
+            {"layers": ("maxpool:2", "conv:3:4"), "input_shape": (6, 6, 1)},
+            "layers=conv:3:4: layer 2 is larger than the layer below, 3x3x1",
+        ),
+        ({"layers": ("conv:3:2", "maxpool:2"), "input_shape": (6, 6, 1)}, "not 3x3x3"),
         ({"layers": (8, 1)}, "one unit per class"),
         ({"denoising_weights": (1, 1)}, "has 2 numbers; give 3"),
         ({"denoising_weights": (1, 1, -1)}, "denoising_weights=-1: must be"),
@@ -31,7 +46,14 @@ GOOD = {"layers": (8, 4), "denoising_weights": (1, 1, 1), "input_shape": (6,)}
         ({"combinator": "gauss"}, "combinator=gauss: not known; choose one of: gaussian"),
         ({"top_scale": "yes"}, "top_scale=yes"),
         ({"input_shape": (0,)}, "input_shape=0"),
-        ({"input_shape": (2, 3)}, "needs a flat input, not (2, 3)"),
+        ({"activation": "tanh"}, "activation=tanh: choose one of: relu, leaky_relu"),
+        ({"pool_ties": "last"}, "pool_ties=last: choose one of: all, first"),
+        ({"combinator": ("gaussian", "linear")}, "has 2 names; give one, or one per layer"),
+        ({"combinator": ("gaussian", "linear", "x")}, "combinator=x: not known"),
+        ({"combinator": "relu:no_u"}, "combinator=relu:no_u: is a function of u alone"),
+        ({"combinator": ("relu", "none", "gaussian")}, "combinator=relu at layer 0: is a function"),
+        ({"combinator": "gaussian:3"}, "only the MLPs have hidden sizes"),
+        ({"combinator": "mlp:0"}, "combinator=mlp:0: not known"),
     ],
 )
 def test_ladder_config_names_what_is_wrong(change, words):
@@ -111,7 +133,8 @@ def test_mnist_presets_are_the_rows_of_table_1():
     names = {
         f"mnist-{model}-{labels}" for model in lj.presets.MODELS for labels in (100, 1000, "all")
     } | {"mnist-ladder-50"}
-    assert {name for name in lj.presets.names() if name.startswith("mnist")} == names
+    mlps = {name for name in lj.presets.names() if name.startswith("mnist") and "conv" not in name}
+    assert mlps == names
     errors = {
         "mnist-ladder-50": (1.62, 0.65),
         "mnist-ladder-100": (1.06, 0.37),
@@ -188,3 +211,41 @@ def test_parameter_counts_are_those_of_the_variables():
         total = sum(leaf.size for leaf in jax.tree.leaves(params["params"]))
         assert sum(lj.parameter_counts(config)) == total
     assert sum(lj.parameter_counts(lj.presets.get("mnist-ladder-100").config)) == 3_105_710
+
+
+def test_convolutional_presets_are_the_rows_of_tables_2_and_3():
+    """λ, noise, schedule and errors, written out a second time; shapes have their own test."""
+    rows = {
+        "mnist-conv_fc-100": ([1000, 10] + [0.1] * 6, 0.3, 150, 0.67, (0.99, 0.15)),
+        "mnist-conv_small_gamma-100": ([0] * 9 + [1], 0.3, 150, 0.67, (0.89, 0.50)),
+        "mnist-conv_small_baseline-100": ([0] * 10, 0.45, 20, 0.5, (6.43, 0.84)),
+        "mnist-conv_small_baseline-all": ([0] * 10, 0.45, 20, 0.5, (0.36, None)),
+        "cifar10-gamma-4000": ([0] * 12 + [4], 0.3, 70, 0.86, (20.40, 0.47)),
+        "cifar10-baseline-4000": ([0] * 13, 0.3, 20, 0.5, (23.33, 0.61)),
+        "cifar10-baseline-all": ([0] * 13, 0.3, 20, 0.5, (9.27, None)),
+    }
+    names = {name for name in lj.presets.names() if "conv" in name or "cifar10" in name}
+    assert names == set(rows)
+    for name, (weights, noise, epochs, decay_start, error) in rows.items():
+        preset = lj.presets.get(name)
+        cifar = preset.dataset == "cifar10"
+        assert list(preset.config.denoising_weights) == weights
+        assert preset.config.noise_levels == (0.3, *[noise] * (len(weights) - 1))
+        assert preset.config.activation == ("leaky_relu" if cifar else "relu")
+        assert preset.config.top_scale == (not cifar)
+        assert preset.config.pool_ties == "all"
+        assert preset.config.combinator == "gaussian"
+        training = preset.train_config
+        assert (training.epochs, training.decay_start) == (epochs, decay_start)
+        assert (training.batch_size, training.labelled_batch_size) == (100, 100)
+        assert training.learning_rate == 0.002
+        assert (training.labels, preset.paper_error) == (preset.labels, error)
+    assert lj.presets.models("cifar10") == ("gamma", "baseline")
+
+
+def test_json_round_trip_of_a_list_of_combinators():
+    names = ("gaussian", "none", "augmented_mlp:2:2:no_u")
+    config = lj.LadderConfig(**GOOD, combinator=names, activation="leaky_relu", pool_ties="first")
+    again = lj.LadderConfig.from_json(json.loads(json.dumps(config.to_json())))
+    assert again == config
+    assert again.combinator == names

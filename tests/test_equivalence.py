@@ -110,6 +110,7 @@ def test_reconstructions_match_reference(precision, maybe_jit, kind):
             assert want["z_hat"][i] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_gradient_by_check_grads(x64, kind):
     config, variables, batch = make_case(kind)

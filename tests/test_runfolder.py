@@ -31,6 +31,24 @@ def test_another_configuration_is_refused_with_the_fields_named(tiny_config, blo
         lj.train_and_evaluate(tiny_config, SETTINGS, changed, workdir=tmp_path)
 
 
+def test_folder_of_a_version_without_a_later_field_is_understood(tiny_config, blobs, tmp_path):
+    """Fields that were added since have their default in older runs."""
+    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for field in ("activation", "pool_ties"):
+        del config["model"][field]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    calls = []
+    lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, on_progress=calls.append)
+    assert not calls
+    assert lj.finished_summary(tmp_path, tiny_config, SETTINGS)
+    other = dataclasses.replace(tiny_config, activation="leaky_relu")
+    with pytest.raises(lj.RunError, match=r"model.activation is relu there, leaky_relu here"):
+        lj.train_and_evaluate(other, SETTINGS, blobs, workdir=tmp_path)
+    with pytest.raises(lj.RunError, match=r"model.activation is relu there"):
+        lj.finished_summary(tmp_path, other, SETTINGS)
+
+
 def test_work_folder_that_cannot_be_made(tiny_config, blobs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(lj.RunError, match="cannot be written"):

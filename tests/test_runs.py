@@ -234,10 +234,14 @@ def _with_unlabelled(data):
     ("change", "data_change"),
     [
         ({"labels": "all"}, lambda data: data),
-        ({"labels": "all"}, _with_unlabelled),
+        pytest.param({"labels": "all"}, _with_unlabelled, marks=pytest.mark.slow),
         ({"labels": "all", "validation": 40}, lambda data: data),
         ({"labels": 20}, _with_unlabelled),
-        ({"batch_size": 1000, "labelled_batch_size": 1000}, lambda data: data),
+        pytest.param(
+            {"batch_size": 1000, "labelled_batch_size": 1000},
+            lambda data: data,
+            marks=pytest.mark.slow,
+        ),
         ({}, lambda data: dataclasses.replace(data, x_train=data.x_train.astype(float))),
         ({}, lambda data: dataclasses.replace(data, x_test=None, y_test=None)),
     ],
@@ -271,7 +275,7 @@ def test_data_that_does_not_fit_is_refused(tiny_config, blobs):
     "model",
     [
         "ladder",
-        "baseline",
+        pytest.param("baseline", marks=pytest.mark.slow),
         pytest.param("bottom", marks=pytest.mark.slow),
         pytest.param("gamma", marks=pytest.mark.slow),
     ],
@@ -285,6 +289,7 @@ def test_digits_presets_learn(model):
     assert result.metrics[-1]["cost/total"] < 0.7 * result.metrics[0]["cost/total"]
 
 
+@pytest.mark.slow
 def test_mnist_learns(mnist_dir):
     """60 steps on the real data: far from the end, but far from chance."""
     full = lj.data.load("mnist", data_dir=mnist_dir)

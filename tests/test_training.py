@@ -79,7 +79,9 @@ def test_adam_and_its_known_deviation_from_the_original(x64):
         assert np.allclose(ours, original, rtol=1e-3) != differs
 
 
-@pytest.mark.parametrize("epoch", [1, 11, 20])
+@pytest.mark.parametrize(
+    "epoch", [11, pytest.param(1, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_the_real_step_is_adam_at_the_annealed_rate(epoch):
     """One step of the chunk in a given epoch against the reference's Adam and factor."""
     config = lj.LadderConfig((8, 4), (10, 1, 0.1), input_shape=(12,))
@@ -104,7 +106,7 @@ def test_the_real_step_is_adam_at_the_annealed_rate(epoch):
             config, {"params": params, "batch_stats": state.batch_stats}, *batch, noise
         ).total
 
-    gradient = jax.grad(total)(state.params)["encoder"]["layer_2"]["kernel"]
+    gradient = jax.jit(jax.grad(total))(state.params)["encoder"]["layer_2"]["kernel"]
     silent = [np.zeros(gradient.shape)] * (epoch - 1)
     update = reference.adam_kingma([*silent, np.asarray(gradient, float)], 0.002)[-1]
     moved = (
@@ -239,6 +241,7 @@ def test_rows_run_on_across_chunks_and_change_across_epochs(chunk_steps):
         assert (epochs[0] != epochs[1]).any()
 
 
+@pytest.mark.slow
 def test_step_does_not_depend_on_jit(tiny_config):
     data = make_data()
     plan = make_plan(lj.TrainConfig(labels=20), len(data.x), 20)
@@ -258,7 +261,7 @@ def test_step_does_not_depend_on_jit(tiny_config):
 def test_chunk_is_the_same_as_its_steps_one_by_one(tiny_config):
     data = make_data()
     plan = make_plan(lj.TrainConfig(labels=20, batch_size=50), len(data.x), 20)
-    state = init_state(tiny_config, plan, KEY)
+    state = jax.jit(init_state, static_argnums=(0, 1))(tiny_config, plan, KEY)
     chunk = jax.jit(train_chunk, static_argnums=(0, 1))
     after, costs = chunk(tiny_config, plan, state, data, KEY, False)
     order_u, order_l = epoch_orders(KEY, plan, data, jnp.asarray(0))
@@ -296,14 +299,23 @@ def test_running_statistics_follow_the_labelled_rows_only_when_asked(tiny_config
     # All 20 labelled rows are in each minibatch, so the first layer's mean is known.
     frozen = plan._replace(learning_rate=0.0)
     tracked, _ = chunk(tiny_config, frozen, silent, data, KEY, True)
-    clean = lj.encode(tiny_config, {"params": silent.params}, data.x[:20], None).labelled
+    encode = jax.jit(lambda params, x: lj.encode(tiny_config, {"params": params}, x, None))
+    clean = encode(silent.params, data.x[:20]).labelled
     for i in (1, 2):
         own = tracked.batch_stats[f"layer_{i}"]
         np.testing.assert_allclose(own["mean"], clean.mean[i], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(own["var"], clean.var[i] * 20 / 19, rtol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["ladder", "bottom", "gamma", "baseline"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ladder",
+        "baseline",
+        pytest.param("bottom", marks=pytest.mark.slow),
+        pytest.param("gamma", marks=pytest.mark.slow),
+    ],
+)
 def test_cost_falls(model):
     """Four easy classes: 40 steps bring the total well below where it began."""
     weights = {

@@ -1,0 +1,114 @@
+"""Convolutional ladders and preprocessed data through the whole training path."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ladder_jax as lj
+from ladder_jax.plan import longest_chunk, make_plan, step_operations
+from ladder_jax.training import TrainData, init_state, train_chunk
+
+
+@pytest.fixture
+def stripes(monkeypatch, tmp_path):
+    """Three classes of 6x6 images in two channels, as bytes to be whitened."""
+    monkeypatch.setenv("LADDER_CACHE_DIR", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    y = np.arange(660) % 3
+    pattern = np.stack([np.eye(6), np.eye(6)[::-1], np.ones((6, 6)) * np.eye(6)[2]])
+    x = 90 * pattern[y][..., None] + rng.normal(90, 1, size=(660, 6, 6, 2))
+    x = np.clip(x, 0, 255).astype(np.uint8)
+    return lj.data.from_arrays(
+        x[:600], y[:600], x[600:], y[600:], name="stripes", preprocessing="gcn_zca"
+    )
+
+
+SETTINGS = lj.TrainConfig(labels=60, epochs=8, batch_size=60, learning_rate=0.01)
+
+
+def test_convolutional_ladder_learns_whitened_images(stripes, tmp_path):
+    config = lj.LadderConfig(
+        ("conv:6:3", "maxpool:2", 3), (5, 1, 0.1, 0.1), 0.1, 0.1, input_shape=(6, 6, 2)
+    )
+    result = lj.train_and_evaluate(config, SETTINGS, stripes, workdir=tmp_path / "run")
+    assert result.test_error_percent < 20
+    assert result.metrics[-1]["cost/total"] < 0.7 * result.metrics[0]["cost/total"]
+    # The result takes rows as the data set stores them.
+    error = lj.error_percent(result.predict(stripes.x_test), stripes.y_test)
+    assert error == result.test_error_percent
+    identity = json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+    assert identity["sha256"] == stripes.fingerprint()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_whitening_is_fitted_on_the_training_part_only(stripes, monkeypatch):
+    from ladder_jax import runs
+
+    class Fitted(Exception):
+        pass
+
+    def look(data, rows):
+        assert (data.x_test is None) == (len(rows) == 570)
+        raise Fitted(sorted(rows.tolist()))
+
+    monkeypatch.setattr(runs, "prepare", look)
+    config = lj.LadderConfig((8, 3), (1, 1, 1), input_shape=(72,))
+    for validation, rows in ((0, 600), (30, 570)):
+        settings = dataclasses.replace(SETTINGS, validation=validation)
+        with pytest.raises(Fitted) as fitted:
+            lj.train_and_evaluate(config, settings, stripes)
+        assert len(set(fitted.value.args[0])) == rows
+
+
+def test_chunks_are_shorter_where_a_step_is_long():
+    """Operations by hand for the MLP: 3 products of 300 encoder and 100 decoder rows."""
+    preset = lj.presets.get("mnist-ladder-100")
+    products = 784 * 1000 + 1000 * 500 + 500 * 250 + 2 * 250 * 250 + 250 * 10
+    assert step_operations(preset.config, 100, 100) == 3 * 2 * products * 400
+    assert longest_chunk(preset.config, preset.train_config, "cpu") >= 200
+    large = lj.presets.get("cifar10-gamma-4000")
+    assert longest_chunk(large.config, large.train_config, "cpu") == 1
+    assert longest_chunk(large.config, large.train_config, "gpu") >= 200
+    assert make_plan(large.train_config, 50_000, 4000, 1).chunk_steps == 1
+    assert make_plan(large.train_config, 50_000, 4000).chunk_steps == 125
+    assert make_plan(preset.train_config, 60_000, 100, 30).chunk_steps == 30
+    # A prime number of steps is one chunk where steps are short, single steps where long.
+    assert make_plan(preset.train_config, 60_100, 100).chunk_steps == 601
+    assert make_plan(preset.train_config, 60_100, 100, 30).chunk_steps == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist-conv_small_gamma-100", "cifar10-gamma-4000"])
+def test_full_ladder_on_the_papers_convolutional_nets(name):
+    """Which the paper left as future work: every layer decoded, some steps on few rows."""
+    preset = lj.presets.get(name)
+    levels = len(preset.config.shapes)
+    weights = (100, 10, *[0.1] * (levels - 2))
+    config = dataclasses.replace(preset.config, denoising_weights=weights)
+    assert config.decoder_layers == tuple(range(levels))
+    rng = np.random.default_rng(0)
+    y = np.arange(20) % 10
+    x = (
+        0.2 * rng.normal(size=(20, *config.input_shape))
+        + rng.normal(size=(10, *config.input_shape))[y] * 0.5
+    )
+    data = TrainData(
+        jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32), jnp.arange(10), jnp.float32(1)
+    )
+    settings = lj.TrainConfig(labels=10, batch_size=10, labelled_batch_size=10)
+    plan, key = make_plan(settings, 20, 10), jax.random.key(0)
+    state = jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)
+    noise = lj.draw_noise(config, key, 10, 20)
+    corrupted = lj.encode(config, {"params": state.params}, data.x[:10], data.x, noise)
+    z_hat = lj.decode(config, {"params": state.params}, corrupted)
+    assert [z.shape[1:] for z in z_hat] == list(config.shapes)
+    chunk, totals = jax.jit(train_chunk, static_argnums=(0, 1)), []
+    for _ in range(10):
+        state, costs = chunk(config, plan, state, data, key, False)
+        totals += costs["total"].tolist()
+    assert np.isfinite(totals).all()
+    assert np.mean(totals[-4:]) < 0.7 * np.mean(totals[:4])
