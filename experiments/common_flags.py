@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from absl import flags
 
 import ladder_jax as lj
+from ladder_jax.activations import ACTIVATIONS
+from ladder_jax.combinators import COMBINATORS
+from ladder_jax.layers import FORMS
+from ladder_jax.mlp_combinator import DEFAULT_HIDDEN
 
-_NETWORK = ("input_noise", "combinator")
+_NETWORK = ("input_noise", "activation", "top_scale", "pool_ties")
 _TRAINING = (
     "seed",
     "data_seed",
@@ -23,6 +27,10 @@ _TRAINING = (
     "statistics",
     "validation",
     "labelled_order",
+)
+
+_COMBINATORS = ", ".join(
+    (*COMBINATORS, *(f"{name}[:HIDDEN…]" for name in DEFAULT_HIDDEN), "none; :no_u ignores u")
 )
 
 
@@ -44,18 +52,20 @@ class Settings(NamedTuple):
     workdir: str
 
 
-def define(labels: str) -> flags.FlagValues:
-    """The flags, not yet parsed; ``labels`` is the default number of labels.
+def define(dataset: str, labels: str) -> flags.FlagValues:
+    """The flags, with the default number of labels. Others default to the preset's value.
 
-    Flags without a default take the value of the preset.
+    Args:
+      dataset: name of the data set, for its models.
+      labels: default of --labels.
     """
     values = flags.FlagValues()
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
     number = functools.partial(flags.DEFINE_float, flag_values=values)
     switch = functools.partial(flags.DEFINE_boolean, flag_values=values)
-    models = ", ".join(lj.presets.MODELS)
-    string("model", "ladder", f"One of: {models}.")
+    models = lj.presets.models(dataset)
+    string("model", models[0], f"One of: {', '.join(models)}.")
     string("labels", labels, "Labelled rows, balanced over the classes, or all.")
     integer("seed", 1, "Of weights, noise and the order of rows.")
     integer("data_seed", None, "Of the labelled subset and split (default: seed).")
@@ -68,7 +78,11 @@ def define(labels: str) -> flags.FlagValues:
     string("denoising_weights", None, "Cost weight of each layer from the input.")
     number("input_noise", None, "Standard deviation of the input noise.")
     string("hidden_noise", None, "The same for layers above: one, or one per layer.")
-    string("combinator", None, "Denoising function.")
+    string("combinator", None, f"Denoising function, or one per layer: {_COMBINATORS}.")
+    string("layers", None, f"From the bottom up, with commas between them: {FORMS}.")
+    string("activation", None, f"Below the top: {' or '.join(ACTIVATIONS)}.")
+    switch("top_scale", None, "Whether the top layer has the scale γ.")
+    string("pool_ties", None, "Equal maxima of a pooling: gradient to all (paper) or first.")
     string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
     integer("validation", None, "Rows held out of training; then no test is made.")
     string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
@@ -86,19 +100,44 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     """
     labels = _labels(values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
-    network = _given(values, _NETWORK)
-    if values.denoising_weights is not None:
-        network["denoising_weights"] = _numbers("denoising_weights", values.denoising_weights)
-    if values.hidden_noise is not None:
-        noise = _numbers("hidden_noise", values.hidden_noise)
-        network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
-    config = dataclasses.replace(preset.config, **network)
+    config = dataclasses.replace(preset.config, **_network(preset, values))
     training = _given(values, _TRAINING) | {"labels": labels}
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
     name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"
     workdir = values.workdir or os.path.join("runs", name)
     return Settings(preset, config, train_config, note, workdir)
+
+
+def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:
+    """The fields of the network that flags change."""
+    network = _given(values, _NETWORK)
+    if values.layers is not None:
+        network |= _other_layers(preset, values.layers)
+    if values.denoising_weights is not None:
+        network["denoising_weights"] = _numbers("denoising_weights", values.denoising_weights)
+    if values.hidden_noise is not None:
+        noise = _numbers("hidden_noise", values.hidden_noise)
+        network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
+    if values.combinator is not None:
+        names = tuple(word.strip() for word in values.combinator.split(","))
+        network["combinator"] = names[0] if len(names) == 1 else names
+    return network
+
+
+def _other_layers(preset: lj.presets.Preset, text: str) -> dict[str, Any]:
+    """Other layers in the preset: the λ of its two lowest and of its top, the rest between.
+
+    An image layer at the bottom takes the rows as images, a dense one as the preset does.
+    """
+    layers = tuple(lj.layers.parse_layer(word) for word in text.replace(",", " ").split())
+    low, high, *rest, top = preset.config.denoising_weights
+    between = [rest[0] if rest else high] * max(0, len(layers) - 2)
+    weights = [low, *[high][: len(layers) - 1], *between, top] if layers else [low]
+    network: dict[str, Any] = {"layers": layers, "denoising_weights": tuple(weights)}
+    if layers and not layers[0].flattens:
+        network["input_shape"] = lj.presets.ROW_SHAPES[preset.dataset]
+    return network
 
 
 def _given(values: flags.FlagValues, names: tuple[str, ...]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-import numpy as np
 from absl import flags
 from common_flags import Settings, settings
+from progress import Bar, Lines
 
 import ladder_jax as lj
 
@@ -22,7 +22,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
       values: as from ``common_flags.define``.
       about: the command's docstring, for ``--help``.
     """
-    _parse(values, about)
+    parse(values, about)
     try:
         chosen = settings(dataset, values)
         if values.dry_run or not values.quiet:
@@ -46,7 +46,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
     """Trains with progress on the terminal; Ctrl-C and SIGTERM save before they end."""
     stop = _StopOnSignal()
-    show = None if quiet else _Bar() if _on_terminal() else _Lines()
+    show = None if quiet else Bar() if _on_terminal() else Lines()
     if show:
         print("compiling the training step", flush=True)
     try:
@@ -62,7 +62,7 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
         print(stopped, file=sys.stderr)
         sys.exit(128 + (stop.signal or signal.SIGINT))
     finally:
-        if isinstance(show, _Bar):
+        if isinstance(show, Bar):
             show.close()
 
 
@@ -87,15 +87,18 @@ def describe(chosen: Settings) -> str:
 
 
 def layer_table(config: lj.LadderConfig) -> str:
-    """Shape, parameters, denoising weight λ and noise of each layer."""
-    lines = [f"{'layer':7}{'kind':12}{'shape':10}{'parameters':>12}{'λ':>8}{'noise':>7}"]
+    """Shape, parameters, denoising weight λ, noise and combinator of each layer."""
+    kinds = ["input", *map(str, config.layers)]
+    width = max(12, *(len(kind) + 1 for kind in kinds))
+    head = f"{'layer':7}{'kind':{width}}{'shape':12}{'parameters':>12}{'λ':>8}{'noise':>7}"
+    lines = [f"{head}  combinator"]
     counts = lj.parameter_counts(config)
-    for i, shape in enumerate(config.shapes):
-        kind = "input" if i == 0 else str(config.layers[i - 1])
-        size = "x".join(map(str, shape))
-        weight, noise = config.denoising_weights[i], config.noise_levels[i]
-        lines.append(f"{i:<7}{kind:12}{size:10}{counts[i]:12,}{weight:8g}{noise:7g}")
-    lines.append(f"{'total':29}{sum(counts):12,}")
+    for i, (kind, shape) in enumerate(zip(kinds, config.shapes, strict=True)):
+        weight = f"{config.denoising_weights[i]:g}" if i in config.cost_layers else "-"
+        combinator = config.combinators[i] if i in config.decoder_layers else "-"
+        row = f"{i:<7}{kind:{width}}{lj.layers.by(shape):12}{counts[i]:12,}"
+        lines.append(f"{row}{weight:>8}{config.noise_levels[i]:7g}  {combinator}")
+    lines.append(f"{'total':{width + 19}}{sum(counts):12,}")
     return "\n".join(lines)
 
 
@@ -112,12 +115,17 @@ def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
         default = name == chosen.train_config.statistics
         line = f"{name + (' *' if default else ''):12}{error:20.2f}"
         if default and paper:
-            line += f"{f'{paper[0]:.2f} ± {paper[1]:.2f}':>16}"
+            line += f"{_paper_text(paper):>16}"
         lines.append(line)
     if paper and (changed := _changed(chosen)):
         lines.append(f"Not the paper's settings: {changed}.")
     lines.append(f"* the reported number. Everything is in {chosen.workdir}/")
     return "\n".join(lines)
+
+
+def _paper_text(paper: lj.presets.PaperError) -> str:
+    mean, deviation = paper
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
 def _changed(chosen: Settings) -> str:
@@ -135,7 +143,7 @@ def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _parse(values: flags.FlagValues, about: str) -> None:
+def parse(values: flags.FlagValues, about: str) -> None:
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
         print(f"{about.strip()}\n\nFlags without a default take the value of the paper's row.")
         print(values.get_help())
@@ -162,78 +170,3 @@ class _StopOnSignal:
         signal.signal(number, signal.SIG_DFL)
         # Not print: it may interrupt a write to the same stream.
         os.write(2, b"stopping after the current steps; once more to stop at once\n")
-
-
-def _shown(metrics: dict[str, Any]) -> dict[str, float]:
-    """Costs and, with held-out rows, the error of an epoch."""
-    names = sorted(
-        (name for name in metrics if name.startswith("cost/")),
-        key=lambda name: (name != "cost/total", name != "cost/supervised", name),
-    )
-    shown = {name.removeprefix("cost/"): metrics[name] for name in names}
-    if "validation_error_percent" in metrics:
-        shown["validation error %"] = metrics["validation_error_percent"]
-    return shown
-
-
-def _cost_text(costs: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
-
-
-class _Lines:
-    """A plain line per epoch."""
-
-    def __init__(self) -> None:
-        self.first = True
-
-    def __call__(self, progress: lj.Progress) -> None:
-        line = progress.metrics
-        if line is None:
-            return
-        epochs = progress.steps * line["epoch"] // progress.step
-        per_epoch = progress.step // line["epoch"]
-        speed = per_epoch * progress.rows / max(line["seconds"], 1e-9)
-        left = (epochs - line["epoch"]) * line["seconds"]
-        print(
-            f"epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
-            f"{speed:.0f} examples/s, {_duration(left)} left"
-            + (" (less: this epoch compiled)" if self.first else ""),
-            flush=True,
-        )
-        self.first = False
-
-
-class _Bar:
-    """A progress bar counted in examples."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def __call__(self, progress: lj.Progress) -> None:
-        from tqdm import tqdm  # only needed on a terminal
-
-        chunk = progress.chunk_steps * progress.rows
-        if self.bar is None:
-            self.bar = tqdm(
-                initial=progress.step * progress.rows - chunk,
-                total=progress.steps * progress.rows,
-                unit=" examples",
-                unit_scale=True,
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar:10}| {remaining} left, {rate_fmt}{postfix}",
-            )
-        costs = {f"cost/{name}": progress.costs[name] for name in ("total", "supervised")}
-        shown = _shown(costs | (progress.metrics or {}))
-        brief = {name: value for name, value in shown.items() if "denoising" not in name}
-        self.bar.set_postfix_str(_cost_text(brief), refresh=False)
-        self.bar.update(chunk)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(np.ceil(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -8,4 +8,4 @@ import common_flags
 import console
 
 if __name__ == "__main__":
-    console.main("digits", common_flags.define(labels="50"), __doc__)
+    console.main("digits", common_flags.define("digits", labels="50"), __doc__)

@@ -1,11 +1,12 @@
-"""Trains a ladder network on permutation-invariant MNIST (Table 1 of the paper).
+"""Trains a ladder network on MNIST (Tables 1 and 2 of the paper).
 
 python experiments/mnist.py --labels=100
 python experiments/mnist.py --labels=1000 --model=gamma --seed=3
+python experiments/mnist.py --labels=100 --model=conv_small_gamma
 """
 
 import common_flags
 import console
 
 if __name__ == "__main__":
-    console.main("mnist", common_flags.define(labels="100"), __doc__)
+    console.main("mnist", common_flags.define("mnist", labels="100"), __doc__)

@@ -14,9 +14,14 @@ LIBRARY = ROOT / "ladder_jax"
 ORDER = [
     "errors",
     "checks",
+    "activations",
     "batchnorm",
     "combinators",
+    "mlp_combinator",
+    "convolution",
+    "pooling",
     "layers",
+    "levels",
     "config",
     "presets",
     "encoder",
@@ -29,6 +34,7 @@ ORDER = [
     "evaluation",
     "environment",
     "runfolder",
+    "ledger",
     "checkpoints",
     "trainer",
     "runs",
@@ -98,12 +104,16 @@ def test_files_are_small(folder):
         assert lines <= 350, f"{path}: {lines} lines"
 
 
+REFERENCE = sorted((ROOT / "tests").glob("reference_*.py"))
+
+
 def test_reference_imports_numpy_only():
-    assert imported(ROOT / "tests" / "reference_numpy.py") <= {
-        "__future__",
-        "__future__.annotations",
-        "numpy",
-    }
+    """Beside NumPy its files import nothing but one another."""
+    own = {path.stem for path in REFERENCE}
+    assert own == {"reference_numpy", "reference_layers", "reference_combinators"}
+    for path in REFERENCE:
+        modules = {name.split(".")[0] for name in imported(path)}
+        assert modules <= own | {"__future__", "numpy"}, path.name
 
 
 def test_import_leaves_slow_and_optional_packages_alone():

@@ -15,6 +15,7 @@ import ladder_jax as lj
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ("--epochs=2", "--labels=50")
+LABELS = {"mnist": "100", "digits": "50", "cifar10": "4000"}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def command(monkeypatch, capsys, tmp_path):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(dataset, *words):
-        values = common_flags.define(labels={"mnist": "100", "digits": "50"}[dataset])
+        values = common_flags.define(dataset, LABELS[dataset])
         monkeypatch.setattr(sys, "argv", [f"{dataset}.py", *words])
         status = 0
         try:
@@ -92,6 +93,18 @@ def script(name, *words, cwd, env):
         ("digits", ["--statistics=test"], "statistics=test"),
         ("digits", ["--validation=1290"], "validation=1290"),
         ("digits", ["--validation=-1"], "validation=-1"),
+        ("digits", ["--layers=10,conv:3:3"], "layers=conv:3:3: layer 2 needs an image"),
+        ("digits", ["--layers=conv:3"], "layers=conv:3: not a layer; write one of: dense:UNITS"),
+        ("digits", ["--layers="], "layers=(): needs at least one layer"),
+        ("digits", ["--layers=conv:10:9,globalmean"], "is larger than the layer below, 8x8x1"),
+        ("digits", ["--layers=20,7"], "layers=7: digits has 10 classes"),
+        ("digits", ["--combinator=gaussian,linear"], "has 2 names; give one, or one per layer"),
+        ("digits", ["--combinator=sigmoid:no_u"], "combinator=sigmoid:no_u: is a function of u"),
+        ("digits", ["--activation=tanh"], "activation=tanh: choose one of: relu, leaky_relu"),
+        ("digits", ["--pool_ties=none"], "pool_ties=none: choose one of: all, first"),
+        ("digits", ["--model=conv_fc"], "model=conv_fc: not known; choose one of: ladder"),
+        ("cifar10", ["--model=ladder"], "model=ladder: not known; choose one of: gamma, baseline"),
+        ("cifar10", ["--data_dir=nowhere"], "nowhere"),
         ("mnist", ["--data_dir=nowhere"], "nowhere"),
         ("mnist", ["--data_dir=."], "train-images-idx3-ubyte"),
     ],
@@ -122,6 +135,26 @@ def test_help_and_dry_run(command, tmp_path):
     assert "settings of the 50-label row" in out
     assert "3,105,710" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_of_a_convolutional_net(command):
+    status, out, _ = command("cifar10", "--dry_run")
+    assert status == 0
+    rows = [line.split() for line in out[out.index("layer  kind") :].splitlines()]
+    assert rows[0] == ["layer", "kind", "shape", "parameters", "λ", "noise", "combinator"]
+    assert rows[3] == ["2", "conv:96:3:full", "32x32x96", "83,040", "-", "0.3", "-"]
+    assert rows[13] == ["12", "globalmean", "10", "110", "4", "0.3", "gaussian"]
+
+
+def test_other_layers_take_their_weights_from_the_preset(command):
+    """λ of the two lowest layers and of the top stay, the rest goes between; images as images."""
+    status, out, _ = command("digits", "--dry_run", "--layers=conv:9:3,maxpool:2,20,20,10")
+    assert status == 0
+    assert "denoising_weights    1000.0 10.0 0.1 0.1 0.1 0.1" in out
+    assert "input_shape          8 8 1" in out
+    status, out, _ = command("digits", "--dry_run", "--layers=20,10", "--model=gamma")
+    assert "denoising_weights    0.0 0.0 2.0" in out
+    assert "input_shape          64" in out
 
 
 def test_run_prints_configuration_progress_and_result(command, tmp_path):
@@ -195,7 +228,10 @@ def test_command_as_a_process_without_network_or_data(tmp_path, environment):
     assert "experiments/digits.py" in done.stderr
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_stopped_process_saves_and_continues(tmp_path, environment, number, status):
     words = ["--epochs=100", "--labels=50", "--workdir=run"]
     with subprocess.Popen(
@@ -237,6 +273,7 @@ def test_demo_shows_both_errors(tmp_path, monkeypatch, capsys):
     assert "full ladder             5.00 %" in out
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_no_half_line(tmp_path, environment):
     """A killed process: whatever is in metrics.jsonl is whole lines, and a rerun ends well."""
     words = [

@@ -1,0 +1,11 @@
+"""Trains Conv-Large on CIFAR-10 (Table 3 of the paper).
+
+python experiments/cifar10.py --labels=4000
+python experiments/cifar10.py --labels=4000 --model=baseline
+"""
+
+import common_flags
+import console
+
+if __name__ == "__main__":
+    console.main("cifar10", common_flags.define("cifar10", labels="4000"), __doc__)

@@ -1,0 +1,94 @@
+"""What is shown while a run trains: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+import ladder_jax as lj
+
+SECONDS_BETWEEN_LINES = 60
+
+
+def _shown(metrics: dict[str, Any]) -> dict[str, float]:
+    """Costs and, with held-out rows, the error of an epoch."""
+    names = sorted(
+        (name for name in metrics if name.startswith("cost/")),
+        key=lambda name: (name != "cost/total", name != "cost/supervised", name),
+    )
+    shown = {name.removeprefix("cost/"): metrics[name] for name in names}
+    if "validation_error_percent" in metrics:
+        shown["validation error %"] = metrics["validation_error_percent"]
+    return shown
+
+
+def _cost_text(costs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
+
+
+class Lines:
+    """A plain line per epoch, and one a minute where an epoch takes longer."""
+
+    def __init__(self) -> None:
+        self.first = True
+        self.printed = time.monotonic()
+
+    def __call__(self, progress: lj.Progress) -> None:
+        line = progress.metrics
+        if line is None:
+            if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+                costs = {f"cost/{name}": value for name, value in progress.costs.items()}
+                text = _cost_text(_shown(costs))
+                print(f"step {progress.step}/{progress.steps}: {text}", flush=True)
+                self.printed = time.monotonic()
+            return
+        epochs = progress.steps * line["epoch"] // progress.step
+        per_epoch = progress.step // line["epoch"]
+        speed = per_epoch * progress.rows / max(line["seconds"], 1e-9)
+        left = (epochs - line["epoch"]) * line["seconds"]
+        print(
+            f"epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
+            f"{speed:.0f} examples/s, {_duration(left)} left"
+            + (" (less: this epoch compiled)" if self.first else ""),
+            flush=True,
+        )
+        self.first = False
+        self.printed = time.monotonic()
+
+
+class Bar:
+    """A progress bar counted in examples."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __call__(self, progress: lj.Progress) -> None:
+        from tqdm import tqdm  # only needed on a terminal
+
+        chunk = progress.chunk_steps * progress.rows
+        if self.bar is None:
+            self.bar = tqdm(
+                initial=progress.step * progress.rows - chunk,
+                total=progress.steps * progress.rows,
+                unit=" examples",
+                unit_scale=True,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar:10}| {remaining} left, {rate_fmt}{postfix}",
+            )
+        costs = {f"cost/{name}": progress.costs[name] for name in ("total", "supervised")}
+        shown = _shown(costs | (progress.metrics or {}))
+        brief = {name: value for name, value in shown.items() if "denoising" not in name}
+        self.bar.set_postfix_str(_cost_text(brief), refresh=False)
+        self.bar.update(chunk)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(np.ceil(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

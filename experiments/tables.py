@@ -1,0 +1,184 @@
+"""Makes a table of the paper: runs what is missing of it, and nothing else.
+
+python experiments/tables.py --table=1 --cells=mnist-ladder-100,mnist-gamma-* --seeds=1-3
+python experiments/tables.py --table=1 --epochs=1 --seeds=1
+
+Finished runs are kept in a ledger, one JSON object per line. It can be stopped at any time; the
+same command goes on, and several processes can share a ledger. A run counts for a cell only if
+its settings are the cell's: short trials have a table of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import console
+from absl import flags
+from table_cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
+from table_figure import write as write_figure
+from table_runs import Job, run_missing
+from table_text import markdown
+
+import ladder_jax as lj
+from ladder_jax.ledger import Ledger
+
+
+def define() -> flags.FlagValues:
+    """The flags, not yet parsed."""
+    values = flags.FlagValues()
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    switch = functools.partial(flags.DEFINE_boolean, flag_values=values)
+    string("table", None, "1, 2, 3 or combinators.")
+    string("cells", None, "Which cells to run, with commas; * stands for anything (default: all).")
+    string("seeds", None, "Like 1-10 or 1,2,5 (default: as many as the paper has runs).")
+    string("ledger", "results/ledger.jsonl", "File of the finished runs.")
+    string("out", "results", "Folder for the table as Markdown and PNG.")
+    string("workdir", "runs", "Folder of the run folders.")
+    string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
+    integer("epochs", None, "Not the paper's: passes over the unlabelled rows.")
+    integer("validation", None, "Not the paper's: rows held out; then no test is made.")
+    integer("batch_size", None, "Not the paper's: unlabelled rows in a step.")
+    switch("dry_run", False, "Print the table and what is missing, run nothing.")
+    switch("quiet", False, "Print only the table.")
+    return values
+
+
+def main(values: flags.FlagValues) -> None:
+    """Flags → missing runs → ledger → table. Exits 1 on a user's mistake."""
+    console.parse(values, __doc__ or "")
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        job = make_job(values)
+        if values.dry_run:
+            print(markdown(job.report()))
+            print(to_do(job))
+            return
+        paths = table_files(values)
+        good = run_missing(job, functools.partial(write, job, paths[0]))
+        text = write(job, *paths)
+    except lj.LadderError as error:
+        console.fail(str(error))
+    except KeyboardInterrupt:  # between two runs
+        sys.exit(128 + signal.SIGINT)
+    print(text)
+    if not good:
+        sys.exit(1)
+
+
+def make_job(values: flags.FlagValues) -> Job:
+    """What parsed flags ask for.
+
+    Raises:
+      LadderError: a value that cannot be used.
+    """
+    table = get_table(values.table)
+    cells = with_changes(table.cells(), _changes(values))
+    chosen = select(cells, values.cells)
+    seeds = None if values.seeds is None else parse_seeds(values.seeds)
+    asked = [
+        (number, cell, seed)
+        for cell in chosen
+        for number, seed in enumerate(seeds or range(1, cell.default_runs + 1))
+    ]
+    asked.sort(key=lambda run: run[0])  # the first seed of every cell comes first
+    given = ("table", "cells", "seeds", *OVERRIDES)
+    words = [f"--{name}={values[name].value}" for name in given if values[name].value is not None]
+    command = shlex.join(["python", "experiments/tables.py", *words])
+    return Job(
+        title=table.title,
+        command=command,
+        cells=cells,
+        asked=[(cell, seed) for _, cell, seed in asked],
+        ledger=Ledger(values.ledger),
+        workdir=values.workdir,
+        data_dir=values.data_dir,
+        quiet=values.quiet,
+    )
+
+
+def _changes(values: flags.FlagValues) -> dict[str, int]:
+    return {name: values[name].value for name in OVERRIDES if values[name].value is not None}
+
+
+def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
+    """Paths of the Markdown and the PNG file, in a folder that can be written to.
+
+    Raises:
+      RunError: it can't.
+    """
+    folder = Path(values.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "no permission to write")
+    except OSError as error:
+        raise lj.RunError(f"out={folder}: cannot be written ({error.strerror})") from None
+    stem = f"table{values.table}" if values.table.isdigit() else values.table
+    stem += suffix(_changes(values))
+    return folder / f"{stem}.md", folder / f"{stem}.png"
+
+
+def write(job: Job, text_file: Path, figure_file: Path | None = None) -> str:
+    """Writes the table as the ledger has it, each file as a whole; gives the Markdown.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    with job.ledger.locked():  # or another process could write an older table over it
+        report = job.report()
+        text = markdown(report)
+        partial = text_file.with_name(f".{text_file.name}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, text_file)
+            if figure_file:
+                write_figure(report, figure_file)
+        except ModuleNotFoundError as error:
+            job.say(f'no picture: {error.name} is missing; pip install -e ".[plots]"')
+        except OSError as error:
+            raise lj.RunError(f"{text_file}: cannot be written ({error.strerror})") from None
+    return text
+
+
+def to_do(job: Job) -> str:
+    """The missing runs, a line for each cell, and what there is of them."""
+    new: dict[str, list[int]] = {}
+    lines = []
+    for cell, seed in job.missing():
+        chosen = job.settings((cell, seed))
+        try:
+            there = lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config)
+        except lj.RunError as error:
+            lines.append(f"{cell.name} seed {seed}: cannot be made: {error}")
+            continue
+        if there:
+            lines.append(f"{cell.name} seed {seed}: finished in {chosen.workdir}, to be entered")
+        else:
+            new.setdefault(cell.name, []).append(seed)
+    lines += [f"{name}: to be run with seed {_ranges(seeds)}" for name, seeds in new.items()]
+    return "\n".join(lines or ["nothing is missing"])
+
+
+def _ranges(seeds: list[int]) -> str:
+    groups: list[list[int]] = []
+    for seed in sorted(seeds):
+        if groups and seed == groups[-1][-1] + 1:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    return ", ".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else str(g[0]) for g in groups)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main(define())
