@@ -1,14 +1,18 @@
-"""Time of a training step of the MNIST network against its floor, as one JSON object.
+"""Time of a training step against its floor, as one JSON object.
 
-The floor is the step's own matrix products, each once at its own shape and nothing else:
-for the full ladder the forward products of 200 corrupted and 100 clean rows in each encoder
-layer and of 100 rows in each decoder layer, and of each the gradients to weights and to
-inputs, save the inputs of the first layer. Step and floor are timed in alternating blocks.
+The floor is the step's own matrix products and convolutions, each once at its own shape and
+nothing else: for a full ladder the forward maps of 200 corrupted and 100 clean rows in each
+encoder layer and of 100 rows in each decoder layer, and of each the gradients to weights and
+to inputs, save the inputs of the first layer. Convolutions are those of
+ladder_jax/convolution.py, since XLA's own gradients are far slower on a CPU. Step and floor
+are timed in alternating blocks.
 
-python benchmarks/step.py [--model=ladder|bottom|gamma|baseline] [--blocks=9]
+python benchmarks/step.py [--model=ladder|…|conv_large_gamma] [--blocks=9]
 """
 
+import functools
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -21,41 +25,59 @@ from absl import app, flags, logging
 
 import ladder_jax as lj
 from ladder_jax import environment
-from ladder_jax.plan import make_plan
+from ladder_jax.plan import make_plan, step_operations
 from ladder_jax.training import TrainData, init_state, train_chunk
 
-_MODEL = flags.DEFINE_enum("model", "ladder", lj.presets.MODELS, "Row of Table 1, 100 labels.")
+PRESETS = {model: f"mnist-{model}-100" for model in lj.presets.models("mnist")} | {
+    f"conv_large_{model}": f"cifar10-{model}-4000" for model in lj.presets.models("cifar10")
+}
+_MODEL = flags.DEFINE_enum("model", "ladder", list(PRESETS), "Row of a table, fewest labels.")
 _BLOCKS = flags.DEFINE_integer("blocks", 9, "Alternating blocks of each.", lower_bound=5)
-_ROWS = 10_000  # 100 steps an epoch and chunk: about as long as a block should take
+_BLOCK_OPERATIONS = 4e11  # 100 steps of the MLP ladder: about as long as a block should take
 
 
 class Product(NamedTuple):
-    """One forward product (rows, inputs) x (inputs, outputs) and its gradients."""
+    """One forward product or convolution and its gradients.
 
-    rows: int
-    inputs: int
-    outputs: int
+    Attributes:
+      call: (kernel, inputs) -> outputs.
+      kernel: shape.
+      inputs: shape, rows first.
+      row_operations: floating-point operations of the forward call for one row.
+      input_gradient: whether the gradient to the inputs is needed.
+    """
+
+    call: Callable[[jax.Array, jax.Array], jax.Array]
+    kernel: tuple[int, ...]
+    inputs: tuple[int, ...]
+    row_operations: int
     input_gradient: bool
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of the forward product and the gradients."""
-        return 2 * self.rows * self.inputs * self.outputs * (3 if self.input_gradient else 2)
+        """Floating-point operations of the forward call and the gradients."""
+        return self.inputs[0] * self.row_operations * (3 if self.input_gradient else 2)
 
 
 def products_of_step(config: lj.LadderConfig, rows: int) -> list[Product]:
     """The forward products of a step: encoder from the bottom up, then decoder."""
-    sizes = [shape[0] for shape in config.shapes]
     if config.cost_layers:
         passes = [2 * rows] + [rows] * any(i > 0 for i in config.cost_layers)
     else:
         passes = [rows]
-    encoder = [
-        Product(n, sizes[i], sizes[i + 1], input_gradient=i > 0)
-        for i in range(len(config.layers))
-        for n in passes
-    ]
-    decoder = [Product(rows, sizes[i], sizes[i - 1], True) for i in config.decoder_layers[1:]]
+    params = jax.eval_shape(lambda key: lj.init(config, key), jax.random.key(0))["params"]
+    encoder, decoder = [], []
+    for i, layer in enumerate(config.layers, start=1):
+        if not layer.has_weights:
+            continue
+        below, above = config.shapes[i - 1], config.shapes[i]
+        operations = layer.operations(below)
+        kernel = params["encoder"][f"layer_{i}"]["kernel"].shape
+        encoder += [Product(layer.forward, kernel, (n, *below), operations, i > 1) for n in passes]
+        inverse = params.get("decoder", {}).get(f"layer_{i}", {}).get("kernel")
+        if inverse is not None:
+            call = functools.partial(layer.inverse, shape=below)
+            decoder.append(Product(call, inverse.shape, (rows, *above), operations, True))
     return encoder + decoder
 
 
@@ -63,32 +85,39 @@ def floor(products: list[Product]) -> Callable[[], Any]:
     """A compiled call of these products and their gradients, each once."""
     rng = np.random.default_rng(0)
     operands = []
-    for n, d_in, d_out, _ in products:
-        sizes = ((n, d_in), (d_in, d_out), (n, d_out))
+    for product in products:
+        out = jax.eval_shape(product.call, *map(_shaped, (product.kernel, product.inputs)))
+        sizes = (product.kernel, product.inputs, out.shape)
         operands.append(tuple(jnp.asarray(rng.normal(size=s), jnp.float32) for s in sizes))
 
     @jax.jit
     def multiply(operands: Any) -> list[jax.Array]:
         results = []
-        for product, (h, kernel, gradient) in zip(products, operands, strict=True):
-            results += [h @ kernel, h.T @ gradient]
-            if product.input_gradient:
-                results.append(gradient @ kernel.T)
+        for product, (kernel, inputs, gradient) in zip(products, operands, strict=True):
+            outputs, pull = jax.vjp(product.call, kernel, inputs)
+            to_kernel, to_inputs = pull(gradient)
+            results += [outputs, to_kernel] + [to_inputs] * product.input_gradient
         return results
 
     return lambda: jax.block_until_ready(multiply(operands))
 
 
-def step(config: lj.LadderConfig, train_config: lj.TrainConfig) -> tuple[Callable[[], None], int]:
-    """A call that trains one compiled epoch of random data, and its number of steps."""
+def _shaped(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def step(config: lj.LadderConfig, train_config: lj.TrainConfig, steps: int) -> Callable[[], None]:
+    """A call that trains that many compiled steps, an epoch, on random data."""
     rng = np.random.default_rng(0)
+    rows = steps * train_config.batch_size
     data = TrainData(
-        x=jnp.asarray(rng.integers(0, 256, (_ROWS, *config.input_shape)), jnp.uint8),
-        y=jnp.asarray(np.arange(_ROWS) % 10, jnp.int32),
+        x=jnp.asarray(rng.integers(0, 256, (rows, *config.input_shape)), jnp.uint8),
+        y=jnp.asarray(np.arange(rows) % 10, jnp.int32),
         labelled=jnp.arange(100, dtype=jnp.int32),
         scale=jnp.float32(1 / 255),
     )
-    plan, key = make_plan(train_config, _ROWS, 100), jax.random.key(0)
+    plan, key = make_plan(train_config, rows, 100), jax.random.key(0)
+    plan = plan._replace(chunk_steps=steps)
     state = [jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)]
     chunk = jax.jit(train_chunk, static_argnums=(0, 1), donate_argnums=2)
 
@@ -96,7 +125,7 @@ def step(config: lj.LadderConfig, train_config: lj.TrainConfig) -> tuple[Callabl
         state[0], costs = chunk(config, plan, state[0], data, key, False)
         jax.block_until_ready((state[0], costs))
 
-    return run, plan.chunk_steps
+    return run
 
 
 def milliseconds(call: Callable[[], Any], repeats: int = 1) -> float:
@@ -112,11 +141,13 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # or JAX tells which backends there are not
     if argv[1:]:
         raise app.UsageError(f"unexpected word on the command line: {argv[1]}")
-    preset = lj.presets.get(f"mnist-{_MODEL.value}-100")
+    preset = lj.presets.get(PRESETS[_MODEL.value])
+    rows = preset.train_config.batch_size
+    steps = math.ceil(min(100, _BLOCK_OPERATIONS / step_operations(preset.config, rows, rows)))
     with jax.default_matmul_precision("float32"):
-        products = products_of_step(preset.config, preset.train_config.batch_size)
+        products = products_of_step(preset.config, rows)
         multiply = floor(products)
-        run, steps = step(preset.config, preset.train_config)
+        run = step(preset.config, preset.train_config, steps)
         run(), multiply()  # compile
         blocks = [
             (milliseconds(run) / steps, milliseconds(multiply, steps)) for _ in range(_BLOCKS.value)
