@@ -2,6 +2,8 @@
 
 python experiments/cifar10.py --labels=4000
 python experiments/cifar10.py --labels=4000 --model=baseline
+
+Flags without a default take the value of the paper's row.
 """
 
 import common_flags

@@ -48,7 +48,7 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
     stop = _StopOnSignal()
     show = None if quiet else Bar() if _on_terminal() else Lines()
     if show:
-        print("compiling the training step", flush=True)
+        print("preparing the data, compiling the training step", flush=True)
     try:
         return lj.train_and_evaluate(
             chosen.config,
@@ -95,7 +95,8 @@ def layer_table(config: lj.LadderConfig) -> str:
     counts = lj.parameter_counts(config)
     for i, (kind, shape) in enumerate(zip(kinds, config.shapes, strict=True)):
         weight = f"{config.denoising_weights[i]:g}" if i in config.cost_layers else "-"
-        combinator = config.combinators[i] if i in config.decoder_layers else "-"
+        level = config.levels[i]
+        combinator = level.name if level else "-"
         row = f"{i:<7}{kind:{width}}{lj.layers.by(shape):12}{counts[i]:12,}"
         lines.append(f"{row}{weight:>8}{config.noise_levels[i]:7g}  {combinator}")
     lines.append(f"{'total':{width + 19}}{sum(counts):12,}")
@@ -145,7 +146,7 @@ def _text(value: Any) -> str:
 
 def parse(values: flags.FlagValues, about: str) -> None:
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
-        print(f"{about.strip()}\n\nFlags without a default take the value of the paper's row.")
+        print(about.strip() + "\n")
         print(values.get_help())
         sys.exit(0)
     try:

@@ -2,6 +2,8 @@
 
 python experiments/digits.py --labels=50
 python experiments/digits.py --labels=50 --model=baseline
+
+Flags without a default take the value of the preset.
 """
 
 import common_flags

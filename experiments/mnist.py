@@ -3,6 +3,8 @@
 python experiments/mnist.py --labels=100
 python experiments/mnist.py --labels=1000 --model=gamma --seed=3
 python experiments/mnist.py --labels=100 --model=conv_small_gamma
+
+Flags without a default take the value of the paper's row.
 """
 
 import common_flags

@@ -106,7 +106,7 @@ def _claim_and_make(job: Job, run: Run, load: _Data) -> Literal["made", "there",
         missing = job.missing()
         if run not in missing:
             return "there"  # another process has finished it since
-        job.say(f"{cell.name} seed {seed}; {len(missing)} runs to go")
+        job.say(f"{cell.name} seed {seed}; {len(missing)} still to make")
         try:
             line = _make(job, run, load)
         except lj.RunError as error:  # of this run's folder; the others have their own

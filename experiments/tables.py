@@ -1,6 +1,6 @@
 """Makes a table of the paper: runs what is missing of it, and nothing else.
 
-python experiments/tables.py --table=1 --cells=mnist-ladder-100,mnist-gamma-* --seeds=1-3
+python experiments/tables.py --table=1 --cells='mnist-ladder-100,mnist-gamma-*' --seeds=1-3
 python experiments/tables.py --table=1 --epochs=1 --seeds=1
 
 Finished runs are kept in a ledger, one JSON object per line. It can be stopped at any time; the

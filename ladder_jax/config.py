@@ -16,6 +16,7 @@ from ladder_jax.checks import choice, number, numbers, sequence, whole, whole_nu
 from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Layer, Shape, by, parse_layer
 from ladder_jax.levels import Level, decoder_levels
+from ladder_jax.mlp_combinator import normal_name
 from ladder_jax.pooling import TIES
 
 STATISTICS = ("labelled", "unlabelled", "running")
@@ -245,12 +246,12 @@ def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def _combinator(value: Any, layers: int) -> str | tuple[str, ...]:
     if isinstance(value, str):
-        return value
+        return normal_name(value)
     names = sequence("combinator", value)
     if len(names) != layers:
         problem = f"has {len(names)} names; give one, or one per layer from the input ({layers})"
         raise ConfigError("combinator", names, problem)
-    names = tuple(str(name) for name in names)
+    names = tuple(normal_name(name) for name in names)
     return names[0] if len(set(names)) == 1 else names
 
 

@@ -28,7 +28,7 @@ class Costs(NamedTuple):
 
     Attributes:
       supervised: mean cross-entropy of the corrupted labelled rows, in nats.
-      denoising: C(0)…C(L), unweighted; None where λ(l) is 0.
+      denoising: C(0)…C(L), unweighted; None where λ(l) is 0 or there is no ẑ.
       total: supervised + Σ λ(l) C(l).
     """
 

@@ -104,7 +104,8 @@ class Conv:
         for name in ("channels", "size", "stride"):
             whole("layers", getattr(self, name), 1, f"as the {name} of a convolution")
         if self.mode not in ("valid", "full"):
-            raise ConfigError("layers", self.mode, "a convolution is valid or full")
+            text = f"conv:{self.channels}:{self.size}:{self.mode}"
+            raise ConfigError("layers", text, "a convolution is valid or full")
 
     def __str__(self) -> str:
         text = f"conv:{self.channels}:{self.size}"

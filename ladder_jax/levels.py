@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ladder_jax.combinators import Combinator
+from ladder_jax.combinators import NO_U, Combinator
 from ladder_jax.layers import Layer, Shape
 from ladder_jax.mlp_combinator import parse_combinator, without_u
 
@@ -19,12 +19,14 @@ class Level(NamedTuple):
     """How one layer is decoded.
 
     Attributes:
+      name: of the combinator, with ``:no_u`` where it ignores u or gets none.
       combinator: the denoising function, in its form without u where there is no u.
       flat: whether the layer is taken unit by unit: at the top and below a dense layer.
         Below a convolution or a pooling every channel has one set of parameters.
       units: number of parameter sets.
     """
 
+    name: str
     combinator: Combinator
     flat: bool
     units: int
@@ -55,10 +57,12 @@ def decoder_levels(
             below_reads = False
             found.append(None)
             continue
-        has_u = i == len(layers) or combinators[i + 1] is not None
-        if not has_u:
-            combinator = without_u(f"{names[i]} at layer {i}", combinator)
+        name = names[i]
+        if combinator.uses_u and i < len(layers) and combinators[i + 1] is None:
+            combinator = without_u(f"{name} at layer {i}", combinator)
+            name = f"{name}:{NO_U}"
         below_reads = combinator.uses_u
         flat = i == len(layers) or layers[i].flattens
-        found.append(Level(combinator, flat, math.prod(shapes[i]) if flat else shapes[i][-1]))
+        units = math.prod(shapes[i]) if flat else shapes[i][-1]
+        found.append(Level(name, combinator, flat, units))
     return tuple(found)

@@ -66,6 +66,14 @@ def _apply(sizes: Sequence[int], a_PxD: jax.Array, z: jax.Array, u: jax.Array | 
     return values[0]
 
 
+def normal_name(text: str) -> str:
+    """The one name of a combinator that can be written in several ways: ``mlp`` is ``mlp:4``."""
+    name, *words = str(text).strip().split(":")
+    if name in DEFAULT_HIDDEN and words in ([], [NO_U]):
+        words = [*map(str, DEFAULT_HIDDEN[name]), *words]
+    return ":".join([name, *words])
+
+
 def parse_combinator(text: str) -> Combinator | None:
     """The combinator that a configuration names; None for ``none``.
 

@@ -107,7 +107,7 @@ def draw_noise(config: LadderConfig, key: jax.Array, rows_l: int, rows_u: int) -
     """Standard-normal draws for one step.
 
     Returns:
-      One array (rows_l + rows_u, D_l) for each layer 0…L, labelled rows first.
+      One array (rows_l + rows_u, *shape of layer l) for each layer 0…L, labelled rows first.
     """
     rows = rows_l + rows_u
     return tuple(
@@ -128,8 +128,8 @@ def encode(
     Args:
       config: the network.
       variables: as from ``init``.
-      x_l: labelled inputs (B_l, D0), or None.
-      x_u: unlabelled inputs (B_u, D0), or None.
+      x_l: labelled inputs (B_l, *input_shape), or None.
+      x_u: unlabelled inputs (B_u, *input_shape), or None.
       noise: draws for the joint batch as from ``draw_noise``; they are scaled by the
         configuration's noise levels here. None is the clean pass.
 
@@ -176,9 +176,9 @@ def costs(
     Args:
       config: the network.
       variables: as from ``init``.
-      x_l: labelled inputs (B_l, D0).
+      x_l: labelled inputs (B_l, *input_shape).
       y_l: their classes, whole numbers (B_l,).
-      x_u: unlabelled inputs (B_u, D0).
+      x_u: unlabelled inputs (B_u, *input_shape).
       noise: draws for the joint batch, as from ``draw_noise``.
     """
     model: Any = Ladder(config)

@@ -1,8 +1,8 @@
 """The only Python loop over training.
 
 A run can be stopped at any time and goes on from its last checkpoint, bit for bit as if it
-had not been stopped: the compiled chunks of steps, their boundaries and every random number
-depend on the configuration alone.
+had not been stopped: every random number depends on the configuration alone, the compiled
+chunks of steps on the configuration and the kind of device.
 """
 
 from __future__ import annotations
@@ -113,15 +113,18 @@ class Trainer:
         started, first = time.perf_counter(), True
         while step < steps:
             epoch = step // plan.steps_per_epoch + 1
+            # A run that was begun on another kind of device may have stopped between today's
+            # boundaries: the first chunk leads up to the next of them.
+            chunk = plan._replace(chunk_steps=plan.chunk_steps - step % plan.chunk_steps)
             self.state, costs = _train_chunk(
-                self.config, plan, self.state, self.rows, self.key, self._tracks(epoch)
+                self.config, chunk, self.state, self.rows, self.key, self._tracks(epoch)
             )
             costs = jax.device_get(costs)
             self._check_finite(costs, step)
             if first:
                 release_memory()  # what compiling took
                 first = False
-            step += plan.chunk_steps
+            step += chunk.chunk_steps
             line = None
             if step % plan.steps_per_epoch == 0:
                 line = self._end_epoch(epoch, started)
@@ -131,7 +134,7 @@ class Trainer:
             if on_progress:
                 means = {name: float(values.mean()) for name, values in costs.items()}
                 rows = plan.rows_l + (plan.rows_u if self.config.cost_layers else 0)
-                on_progress(Progress(step, steps, plan.chunk_steps, rows, means, line))
+                on_progress(Progress(step, steps, chunk.chunk_steps, rows, means, line))
             if step < steps and should_stop and should_stop():
                 self._stop(epoch, step, steps)
 

@@ -111,7 +111,7 @@ def train_step(
       config: the network.
       optimizer: as from ``make_optimizer``.
       state: before the step.
-      batch: x_l (B_l, D0), y_l (B_l,) and x_u (B_u, D0).
+      batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape).
       noise_key: root of the noise; the step's own key is folded in here.
       track: whether the labelled rows' clean moments enter the running statistics
         (a forward pass more, with the parameters before the step).
@@ -175,7 +175,7 @@ def train_chunk(
     Args:
       config: the network.
       plan: as from ``make_plan``.
-      state: at a multiple of ``plan.chunk_steps`` steps.
+      state: so many steps before the end of an epoch or more.
       data: the training rows.
       key: root key of the run.
       track: whether running statistics are collected.

@@ -20,7 +20,7 @@ GOOD = {"layers": (8, 4), "denoising_weights": (1, 1, 1), "input_shape": (6,)}
         ({"layers": (8, 0)}, "at least 1 is needed as the units"),
         ({"layers": (8, "conv:3")}, "layers=conv:3: not a layer; write one of: dense:UNITS"),
         ({"layers": ("conv:3:x", 8)}, "layers=conv:3:x: not a layer"),
-        ({"layers": ("conv:3:2:2", 8)}, "layers=2: a convolution is valid or full"),
+        ({"layers": ("conv:3:2:2", 8)}, "layers=conv:3:2:2: a convolution is valid or full"),
         ({"layers": ("conv:3:2:full:0", 8)}, "layers=0: a whole number of at least 1"),
         ({"layers": ("maxpool", 8)}, "layers=maxpool: not a layer"),
         ({"layers": ("globalmean:2", 8)}, "layers=globalmean:2: not a layer"),
@@ -241,6 +241,14 @@ def test_convolutional_presets_are_the_rows_of_tables_2_and_3():
         assert training.learning_rate == 0.002
         assert (training.labels, preset.paper_error) == (preset.labels, error)
     assert lj.presets.models("cifar10") == ("gamma", "baseline")
+
+
+def test_one_combinator_has_one_name():
+    """So that a run is found again however its combinator was written."""
+    assert lj.LadderConfig(**GOOD, combinator="mlp").combinator == "mlp:4"
+    short = lj.LadderConfig(**GOOD, combinator="augmented_mlp:no_u")
+    assert short.combinator == "augmented_mlp:2:2:2:no_u"
+    assert short == lj.LadderConfig(**GOOD, combinator="augmented_mlp:2:2:2:no_u")
 
 
 def test_json_round_trip_of_a_list_of_combinators():

@@ -101,6 +101,35 @@ def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeyp
     assert whole.summary["runs"] == cut.summary["runs"]
 
 
+def test_run_stopped_between_todays_chunk_boundaries_continues(
+    tiny_config, blobs, tmp_path, monkeypatch
+):
+    """As of a run that was begun on another kind of device: single steps, then five at once."""
+    calls = []
+    monkeypatch.setattr("ladder_jax.plan.MAX_CHUNK_STEPS", 1)
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config,
+            SETTINGS,
+            blobs,
+            workdir=tmp_path,
+            should_stop=lambda: bool(calls.append(None)) or len(calls) == 8,
+        )
+    monkeypatch.undo()
+    steps = []
+    result = lj.train_and_evaluate(
+        tiny_config,
+        SETTINGS,
+        blobs,
+        workdir=tmp_path,
+        on_progress=lambda progress: steps.append((progress.step, progress.chunk_steps)),
+    )
+    assert steps == [(10, 2), (15, 5), (20, 5), (25, 5), (30, 5)]
+    whole = lj.train_and_evaluate(tiny_config, SETTINGS, blobs)
+    for one, other in zip(result.metrics, whole.metrics, strict=True):
+        assert one["cost/total"] == pytest.approx(other["cost/total"], rel=1e-3)
+
+
 def test_lines_after_the_checkpoint_are_replaced_not_doubled(tiny_config, blobs, tmp_path):
     """As after a kill: metrics ran ahead of the last checkpoint and end in half a line."""
 
