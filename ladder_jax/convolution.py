@@ -35,7 +35,7 @@ def convolve(x_BHWC: jax.Array, kernel: jax.Array, pad: int = 0, stride: int = 1
     Args:
       x_BHWC: images (B, H, W, C).
       kernel: (k, k, C, D).
-      pad: 0 is a "valid" convolution, k − 1 a "full" one.
+      pad: 0 is a "valid" convolution, k − 1 a "full" one; k − 1 at most.
       stride: step from one output to the next.
 
     Returns:
@@ -177,6 +177,7 @@ def _kernel_gradient(x_BHWC: jax.Array, gradient: jax.Array, pad: int, k: int) -
     short = [(0, 0), (0, height - gradient.shape[1]), (0, width - gradient.shape[2]), (0, 0)]
     block = _rows_in_block(rows, height * width * max(x_BHWC.shape[-1], gradient.shape[-1]))
     used = block * height * width - (k - 1) * (width + 1)
+    whole = [(0, -rows % block), (0, 0), (0, 0), (0, 0)]  # rows of zeros add nothing
 
     def add_block(total: jax.Array, pair: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         x, g = pair
@@ -186,12 +187,12 @@ def _kernel_gradient(x_BHWC: jax.Array, gradient: jax.Array, pad: int, k: int) -
         products = [x_NxC[shift : shift + used].T @ g_NxD for shift in shifts]
         return total + jnp.stack(products), None
 
-    blocks = [a.reshape(-1, block, *a.shape[1:]) for a in (x_BHWC, gradient)]
+    blocks = [jnp.pad(a, whole).reshape(-1, block, *a.shape[1:]) for a in (x_BHWC, gradient)]
     zeros = jnp.zeros((k * k, x_BHWC.shape[-1], gradient.shape[-1]), x_BHWC.dtype)
     total, _ = lax.scan(add_block, zeros, tuple(blocks))
     return total.reshape(k, k, *total.shape[1:])
 
 
 def _rows_in_block(rows: int, elements: int) -> int:
-    most = max(1, _BLOCK_ELEMENTS // elements)
-    return max(n for n in range(1, min(rows, most) + 1) if rows % n == 0)
+    blocks = -(-rows // max(1, _BLOCK_ELEMENTS // elements))
+    return -(-rows // max(1, blocks))

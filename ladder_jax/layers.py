@@ -248,7 +248,8 @@ def parse_layer(text: str | int | Layer) -> Layer:
         return GlobalMeanPool()
     kind, needed = kinds.get(name, (None, 0))
     most = needed + len(mode)  # a stride may follow the mode
-    if kind is None or not all(map(str.isdecimal, words)) or not needed <= len(words) <= most:
+    plain = all(word.isdecimal() and len(word) < 10 for word in words)
+    if kind is None or not plain or not needed <= len(words) <= most:
         raise ConfigError("layers", text, f"not a layer; write one of: {FORMS}")
     numbers = [int(word) for word in words]
     return kind(*numbers[:2], *mode, *numbers[2:])

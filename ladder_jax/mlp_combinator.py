@@ -71,7 +71,9 @@ def normal_name(text: str) -> str:
     name, *words = str(text).strip().split(":")
     if name in DEFAULT_HIDDEN and words in ([], [NO_U]):
         words = [*map(str, DEFAULT_HIDDEN[name]), *words]
-    return ":".join([name, *words])
+    if name in COMBINATORS and words == [NO_U] and not COMBINATORS[name].uses_u:
+        words = []
+    return ":".join([name, *(word.lstrip("0") or word for word in words)])
 
 
 def parse_combinator(text: str) -> Combinator | None:
@@ -86,8 +88,10 @@ def parse_combinator(text: str) -> Combinator | None:
     no_u = bool(words) and words[-1] == NO_U
     hidden = words[:-1] if no_u else words
     names = (*COMBINATORS, *DEFAULT_HIDDEN, "none")
-    if name not in names[:-1] or not all(word.isdecimal() and int(word) > 0 for word in hidden):
+    if name not in names[:-1]:
         raise ConfigError("combinator", text, f"not known; choose one of: {', '.join(names)}")
+    if not all(word.isdecimal() and len(word) < 4 and int(word) > 0 for word in hidden):
+        raise ConfigError("combinator", text, "hidden sizes are whole numbers from 1 to 999")
     if name in DEFAULT_HIDDEN:
         sizes = tuple(map(int, hidden)) or DEFAULT_HIDDEN[name]
         found = mlp_combinator(sizes, augmented=name == "augmented_mlp")

@@ -53,7 +53,9 @@ GOOD = {"layers": (8, 4), "denoising_weights": (1, 1, 1), "input_shape": (6,)}
         ({"combinator": "relu:no_u"}, "combinator=relu:no_u: is a function of u alone"),
         ({"combinator": ("relu", "none", "gaussian")}, "combinator=relu at layer 0: is a function"),
         ({"combinator": "gaussian:3"}, "only the MLPs have hidden sizes"),
-        ({"combinator": "mlp:0"}, "combinator=mlp:0: not known"),
+        ({"combinator": "mlp:0"}, "combinator=mlp:0: hidden sizes are whole numbers from 1"),
+        ({"combinator": "mlp:1000000000"}, "hidden sizes are whole numbers from 1 to 999"),
+        ({"layers": ("9" * 5000, 8)}, "not a layer"),
     ],
 )
 def test_ladder_config_names_what_is_wrong(change, words):
@@ -246,6 +248,8 @@ def test_convolutional_presets_are_the_rows_of_tables_2_and_3():
 def test_one_combinator_has_one_name():
     """So that a run is found again however its combinator was written."""
     assert lj.LadderConfig(**GOOD, combinator="mlp").combinator == "mlp:4"
+    assert lj.LadderConfig(**GOOD, combinator="mlp:04:2").combinator == "mlp:4:2"
+    assert lj.LadderConfig(**GOOD, combinator="linear:no_u").combinator == "linear"
     short = lj.LadderConfig(**GOOD, combinator="augmented_mlp:no_u")
     assert short.combinator == "augmented_mlp:2:2:2:no_u"
     assert short == lj.LadderConfig(**GOOD, combinator="augmented_mlp:2:2:2:no_u")

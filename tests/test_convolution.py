@@ -36,6 +36,7 @@ def library(x, kernel, pad):
         (4, 6, 7, 1, 3, 5, 0),
         # more than one block of rows
         (4, 260, 260, 2, 2, 3, 2),
+        (5, 190, 190, 2, 2, 3, 0),
     ],
 )
 def test_convolution_and_its_gradients_are_the_librarys(

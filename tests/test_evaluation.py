@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_numpy as reference
+from conv_cases import for_reference, make_config, options
+from conv_cases import make_case as make_conv_case
 from test_equivalence import make_case
 
 import ladder_jax as lj
@@ -105,3 +107,32 @@ def test_a_row_never_stands_alone_in_a_minibatch(x64):
 def test_no_rows_give_no_predictions():
     config, variables, _ = make_case(dtype=np.float32)
     assert lj.predict(config, variables, np.zeros((0, 6), np.float32)).shape == (0,)
+
+
+def test_statistics_of_convolutional_nets_match_the_reference(x64):
+    """n/(n − 1) counts rows for images too: with three rows it is 1.5, with positions near 1."""
+    config = make_config("mean_top", activation="leaky_relu", top_scale=False)
+    variables, (_, _, x, _) = make_conv_case(config)
+    params = for_reference(config, variables["params"])
+    got = lj.population_statistics(config, variables, x, np.float64(1), 3)
+    words = options(config)
+    batches = [x[:3], x[3:6], x[6:]]
+    want = reference.population_moments(params, batches, **words)
+    for own, (mean, var) in zip(got, want[1:], strict=True):
+        np.testing.assert_allclose(own.mean, mean, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(own.var, var, rtol=1e-9, atol=1e-9)
+    fixed = [None, *((np.asarray(own.mean), np.asarray(own.var)) for own in got)]
+    clean = reference.encode(params, x, moments=fixed, **words)
+    probabilities = lj.predict_proba(config, variables, x, got)
+    np.testing.assert_allclose(probabilities, clean["h"][-1], rtol=1e-9, atol=1e-9)
+    # and along training
+    tracked = variables
+    for rows in batches:
+        model = lj.Ladder(config)
+        tracked = variables | model.apply(tracked, rows, method="track", mutable=["batch_stats"])[1]
+    passes = [reference.encode(params, rows, **words) for rows in batches]
+    for i in range(1, len(config.shapes)):
+        mean, var = reference.running_moments([(p["mean"][i], p["var"][i], 3) for p in passes])
+        own = tracked["batch_stats"][f"layer_{i}"]
+        np.testing.assert_allclose(own["mean"], mean, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(own["var"], var, rtol=1e-9, atol=1e-9)
