@@ -184,6 +184,7 @@ def test_run_prints_configuration_progress_and_result(command, tmp_path):
     assert "training.learning_rate is 0.002 there, 0.01 here" in err
 
 
+@pytest.mark.slow
 def test_quiet_prints_only_the_result(command):
     status, out, err = command("digits", "--quiet", "--validation=200", *SHORT)
     assert (status, err) == (0, "")

@@ -264,7 +264,9 @@ def _with_unlabelled(data):
     [
         ({"labels": "all"}, lambda data: data),
         pytest.param({"labels": "all"}, _with_unlabelled, marks=pytest.mark.slow),
-        ({"labels": "all", "validation": 40}, lambda data: data),
+        pytest.param(
+            {"labels": "all", "validation": 40}, lambda data: data, marks=pytest.mark.slow
+        ),
         ({"labels": 20}, _with_unlabelled),
         pytest.param(
             {"batch_size": 1000, "labelled_batch_size": 1000},

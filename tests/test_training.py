@@ -311,7 +311,7 @@ def test_running_statistics_follow_the_labelled_rows_only_when_asked(tiny_config
     "model",
     [
         "ladder",
-        "baseline",
+        pytest.param("baseline", marks=pytest.mark.slow),
         pytest.param("bottom", marks=pytest.mark.slow),
         pytest.param("gamma", marks=pytest.mark.slow),
     ],
