@@ -53,6 +53,29 @@ def normalize(x_BxD: jax.Array, by: Moments) -> jax.Array:
     return (x_BxD - per_unit(mean_D, x_BxD)) * per_unit(1 / std_D, x_BxD)
 
 
+@jax.custom_jvp
+def standardize(x_BxD: jax.Array) -> tuple[jax.Array, Moments]:
+    """``x`` normalised by its own moments, and these. (..., D) -> the same, two times (D,).
+
+    The derivative is written out: with z = (x − μ)/σ, σ² the variance plus ε, and ⟨…⟩ the mean
+    over the batch, dz = (dx − ⟨dx⟩ − z⟨z dx⟩)/σ, dμ = ⟨dx⟩, d var = 2σ⟨z dx⟩. So a gradient takes
+    two sums over the batch; that of the separate steps takes three and more passes over x.
+    """
+    by = moments(x_BxD)
+    return normalize(x_BxD, by), by
+
+
+@standardize.defjvp
+def _standardize_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    axes = tuple(range(x.ndim - 1))
+    z, by = standardize(x)
+    std_D = jnp.sqrt(by.var + EPSILON)
+    dmean_D, along_D = dx.mean(axes), (z * dx).mean(axes)
+    dz = (dx - per_unit(dmean_D, x) - z * per_unit(along_D, x)) * per_unit(1 / std_D, x)
+    return (z, by), (dz, Moments(dmean_D, 2 * std_D * along_D))
+
+
 def per_unit(vector_D: jax.Array, like_BxD: jax.Array) -> jax.Array:
     """The vector with as many axes as ``like``: (D,) -> (1, …, 1, D).
 

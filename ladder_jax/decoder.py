@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from ladder_jax.batchnorm import moments, normalize
+from ladder_jax.batchnorm import standardize
 from ladder_jax.config import LadderConfig
 from ladder_jax.encoder import Activations, Params
 from ladder_jax.layers import Conv, Dense
@@ -75,7 +75,7 @@ def decode_part(
             kernel = params.get(f"layer_{i + 1}", {}).get("kernel")
             u = config.layers[i].inverse(kernel, above, shapes[i])
         if u is not None:
-            u = normalize(u, moments(u))
+            u, _ = standardize(u)
         a_PxD = params.get(f"layer_{i}", {}).get("combinator", ())
         z = z.reshape(rows, -1) if level.flat else z
         z_hat[i] = level.combinator.apply(a_PxD, z, u).reshape(rows, *shapes[i])

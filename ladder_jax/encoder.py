@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ladder_jax.activations import ACTIVATIONS
-from ladder_jax.batchnorm import Moments, moments, normalize, per_unit
+from ladder_jax.batchnorm import Moments, normalize, per_unit, standardize
 from ladder_jax.config import LadderConfig
 from ladder_jax.layers import Conv, Dense, Layer
 
@@ -124,14 +124,9 @@ def encode_parts(
     for i, layer in enumerate(config.layers, start=1):
         weights = params.get(f"layer_{i}", {})
         pre = _forward(layer, weights.get("kernel"), h, config.pool_ties)
-        by = [
-            moments(x) if part.moments is None else part.moments[i - 1]
-            for part, x in zip(parts, pre, strict=True)
-        ]
-        z = [
-            _corrupt(config, part, i, normalize(x, own))
-            for part, x, own in zip(parts, pre, by, strict=True)
-        ]
+        normalized = [_normalize(part, i, x) for part, x in zip(parts, pre, strict=True)]
+        by = [own for _, own in normalized]
+        z = [_corrupt(config, part, i, x) for part, (x, _) in zip(parts, normalized, strict=True)]
         shifted = [_scale_and_shift(weights, z_part) for z_part in z]
         if i == len(config.layers):
             h = [jax.nn.softmax(logits) for logits in shifted]
@@ -152,6 +147,13 @@ def _forward(layer: Layer, kernel: Any, h: Sequence[jax.Array], ties: str) -> li
         return [layer.forward(kernel, part, ties) for part in h]
     edges = [int(edge) for edge in np.cumsum([len(part) for part in h])[:-1]]
     return jnp.split(layer.forward(kernel, jnp.concatenate(h), ties), edges)
+
+
+def _normalize(part: Part, i: int, x: jax.Array) -> tuple[jax.Array, Moments]:
+    """By the part's own moments or by the fixed ones of layer i, and these."""
+    if part.moments is None:
+        return standardize(x)
+    return normalize(x, part.moments[i - 1]), part.moments[i - 1]
 
 
 def _scale_and_shift(weights: Params, z: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from ladder_jax.config import LadderConfig
 from ladder_jax.costs import Costs, combine
 from ladder_jax.decoder import decode_part, init_decoder
 from ladder_jax.encoder import Activations, Params, Part, encode_parts, init_encoder
+from ladder_jax.noise import standard_normal
 
 Noise = tuple[jax.Array, ...]
 
@@ -111,7 +112,7 @@ def draw_noise(config: LadderConfig, key: jax.Array, rows_l: int, rows_u: int) -
     """
     rows = rows_l + rows_u
     return tuple(
-        jax.random.normal(jax.random.fold_in(key, i), (rows, *shape))
+        standard_normal(jax.random.fold_in(key, i), (rows, *shape))
         for i, shape in enumerate(config.shapes)
     )
 

@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "checks",
     "activations",
+    "noise",
     "batchnorm",
     "combinators",
     "mlp_combinator",

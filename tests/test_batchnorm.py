@@ -13,8 +13,47 @@ from ladder_jax.batchnorm import (
     init_running,
     moments,
     normalize,
+    per_unit,
+    standardize,
     update_running,
 )
+
+
+@pytest.mark.parametrize("shape", [(50, 7), (6, 5, 4, 3)])
+def test_standardize_has_the_derivatives_of_the_separate_steps(x64, shape):
+    rng = np.random.default_rng(0)
+    x, direction = rng.normal(3, 2, shape), rng.normal(size=shape)
+    weights = rng.normal(size=shape), rng.normal(size=shape[-1]), rng.normal(size=shape[-1])
+
+    def separate(x):
+        by = moments(x)
+        return (x - per_unit(by.mean, x)) / jnp.sqrt(per_unit(by.var, x) + 1e-10), by
+
+    def cost(function, x):
+        z, by = function(x)
+        sums = (z**2 * weights[0]).sum(), (by.mean**3 * weights[1]).sum(), (by.var @ weights[2])
+        return sum(sums) * by.var.sum()
+
+    for derivative in (
+        lambda f: f(x),
+        lambda f: jax.jvp(f, (x,), (direction,)),
+        lambda f: jax.grad(lambda x: cost(f, x))(x),
+        lambda f: jax.jvp(jax.grad(lambda x: cost(f, x)), (x,), (direction,)),
+    ):
+        for got, want in zip(
+            jax.tree.leaves(derivative(standardize)),
+            jax.tree.leaves(derivative(separate)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
+
+
+def test_gradient_of_standardize_takes_two_sums_over_the_batch(x64):
+    """Not three and more, as that of the separate steps."""
+    pull = lambda g: jax.vjp(lambda x: standardize(x)[0], jnp.ones((50, 7)))[1](g)  # noqa: E731
+    backward = str(jax.make_jaxpr(pull)(jnp.ones((50, 7)))).count("reduce_sum")
+    forward = str(jax.make_jaxpr(standardize)(jnp.ones((50, 7)))).count("reduce_sum")
+    assert (forward, backward) == (2, forward + 2)
 
 
 @pytest.mark.parametrize("shape", [(50, 7), (6, 5, 4, 3)])
@@ -40,7 +79,8 @@ def test_small_variance_survives_a_large_mean():
 def test_constant_unit_becomes_zero():
     x = jnp.ones((10, 2))
     np.testing.assert_array_equal(normalize(x, moments(x)), 0)
-    assert np.isfinite(jax.grad(lambda x: normalize(x, moments(x)).sum())(x)).all()
+    np.testing.assert_array_equal(standardize(x)[0], 0)
+    assert np.isfinite(jax.grad(lambda x: (standardize(x)[0] ** 2).sum())(x)).all()
 
 
 def test_running_average_matches_reference(x64):
