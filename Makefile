@@ -10,12 +10,15 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean FORCE
+# workers of pytest; each takes a core and up to 4 GB
+TEST_WORKERS ?= 2
+.PHONY: help demo test test-all bench lint format clean FORCE
 
 help:
 	@echo "make demo      set up .venv and run experiments/demo.py"
 	@echo "make test      set up .venv with the test tools; lint, type check, quick tests"
 	@echo "make test-all  the same with the slow tests too"
+	@echo "make bench     times of steps, seeds, devices and start-up, as tables; on an idle machine"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    ruff format, and what ruff check can mend"
 	@echo "make clean     remove .venv and caches; runs/ stays"
@@ -24,10 +27,16 @@ demo: $(VENV)/.demo-installed
 	$(RUN) experiments/demo.py
 
 test: lint
-	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TEST_WORKERS) -m "not slow" $(PYTEST_ARGS)
 
 test-all: lint
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+bench: $(VENV)/.demo-installed
+	@{ for model in ladder bottom gamma baseline conv_fc conv_small_gamma conv_small_baseline; do \
+	  $(RUN) benchmarks/step.py --model=$$model; done; \
+	$(RUN) benchmarks/seeds.py; $(RUN) benchmarks/scaling.py; $(RUN) benchmarks/startup.py; \
+	} | $(RUN) benchmarks/as_table.py
 
 lint: $(VENV)/.test-installed
 	$(RUN) -m ruff check .
@@ -39,7 +48,7 @@ format: $(VENV)/.test-installed
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up: the stamp files make a second call instant ----

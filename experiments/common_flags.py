@@ -12,6 +12,8 @@ from absl import flags
 import ladder_jax as lj
 from ladder_jax.activations import ACTIVATIONS
 from ladder_jax.combinators import COMBINATORS
+from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
+from ladder_jax.identity import with_seeds
 from ladder_jax.layers import FORMS
 from ladder_jax.mlp_combinator import DEFAULT_HIDDEN
 
@@ -27,6 +29,8 @@ _TRAINING = (
     "statistics",
     "validation",
     "labelled_order",
+    "prng",
+    "matmul_precision",
 )
 
 _COMBINATORS = ", ".join(
@@ -43,6 +47,8 @@ class Settings(NamedTuple):
       train_config: how it is trained.
       note: where settings came from, if not from the row of that number of labels.
       workdir: the run folder.
+      num_seeds: how many runs, with seeds from ``train_config.seed`` up.
+      parallel: on which devices, and whether several seeds at once.
     """
 
     preset: lj.presets.Preset
@@ -50,6 +56,8 @@ class Settings(NamedTuple):
     train_config: lj.TrainConfig
     note: str
     workdir: str
+    num_seeds: int = 1
+    parallel: lj.Parallel = lj.Parallel()
 
 
 def define(dataset: str, labels: str) -> flags.FlagValues:
@@ -87,6 +95,16 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
     integer("validation", None, "Rows held out of training; then no test is made.")
     string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
     string("workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>).")
+    integer("num_seeds", 1, "Runs, with seeds from --seed up; mean and deviation are reported.")
+    string("seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
+    string("devices", None, "Number of devices or all (default: 1; several seeds: all).")
+    string("parallel", "jit", "How several devices share a run: jit or pmap.")
+    switch("distributed", False, "One process of a run on several hosts.")
+    string("coordinator", None, "host:port of process 0, where it is not found by itself.")
+    integer("process_id", None, "Number of this process, likewise.")
+    integer("num_processes", None, "How many there are, likewise.")
+    string("prng", None, f"Random numbers: {' or '.join(GENERATORS)} (for TPUs).")
+    string("matmul_precision", None, f"On accelerators: {', '.join(MATMUL_PRECISIONS)}.")
     switch("dry_run", False, "Print configuration and layers, then exit.")
     switch("quiet", False, "Print only the result.")
     return values
@@ -98,15 +116,18 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     Raises:
       LadderError: a value that cannot be used.
     """
-    labels = _labels(values.labels)
+    labels = _count("labels", values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
     config = dataclasses.replace(preset.config, **_network(preset, values))
     training = _given(values, _TRAINING) | {"labels": labels}
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
+    num_seeds = len(with_seeds(train_config, values.num_seeds))
+    parallel = lj.Parallel(_devices(values.devices), values.parallel, values.seed_mode)
     name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"
+    name += f"-{train_config.seed + num_seeds - 1}" if num_seeds > 1 else ""
     workdir = values.workdir or os.path.join("runs", name)
-    return Settings(preset, config, train_config, note, workdir)
+    return Settings(preset, config, train_config, note, workdir, num_seeds, parallel)
 
 
 def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:
@@ -144,13 +165,17 @@ def _given(values: flags.FlagValues, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name].value for name in names if values[name].value is not None}
 
 
-def _labels(text: str) -> int | str:
+def _devices(text: str | None) -> int | str | None:
+    return None if text is None else _count("devices", text)
+
+
+def _count(field: str, text: str) -> int | str:
     if text == "all":
         return text
     try:
         return int(text)
     except ValueError:
-        raise lj.ConfigError("labels", text, "give a whole number or all") from None
+        raise lj.ConfigError(field, text, "give a whole number or all") from None
 
 
 def _numbers(field: str, text: str) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import sys
 from typing import Any, NoReturn
 
@@ -25,22 +26,33 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     parse(values, about)
     try:
         chosen = settings(dataset, values)
-        if values.dry_run or not values.quiet:
+        if values.distributed:
+            lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
+        elif values.coordinator or values.num_processes or values.process_id is not None:
+            fail("coordinator, process_id and num_processes go with --distributed")
+        quiet = values.quiet or not lj.hosts.is_first_process()
+        if values.dry_run or not quiet:
             print(describe(chosen), flush=True)
         if values.dry_run:
             print(layer_table(chosen.config))
             return
-        summary = lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config)
+        summary = lj.finished_summary(
+            chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
+        )
         if summary is None:
             data = lj.data.load(dataset, data_dir=values.data_dir)
-            summary = train(chosen, data, quiet=values.quiet).summary
-        elif not values.quiet:
+            summary = train(chosen, data, quiet=quiet).summary
+        elif not quiet:
             print("this run was finished before; its result:")
+    except lj.PeerError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # an orderly exit would wait for the lost process
     except lj.LadderError as error:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
-    print(result_table(chosen, summary))
+    if lj.hosts.is_first_process():
+        print(result_table(chosen, summary))
 
 
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
@@ -54,6 +66,8 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
             chosen.config,
             chosen.train_config,
             data,
+            num_seeds=chosen.num_seeds,
+            parallel=chosen.parallel,
             workdir=chosen.workdir,
             on_progress=show,
             should_stop=lambda: stop.signal is not None,
@@ -80,7 +94,13 @@ def fail(message: str) -> NoReturn:
 def describe(chosen: Settings) -> str:
     """The resolved configuration as aligned lines."""
     rows = chosen.config.to_json() | chosen.train_config.to_json()
-    rows |= {"data_seed": chosen.train_config.split_seed, "workdir": chosen.workdir}
+    if chosen.num_seeds == 1:
+        rows |= {"data_seed": chosen.train_config.split_seed}
+    else:
+        first, own = chosen.train_config.seed, chosen.train_config.data_seed
+        seeds = f"{first} to {first + chosen.num_seeds - 1}"
+        rows |= {"seed": seeds, "data_seed": "each seed's own" if own is None else own}
+    rows |= {"workdir": chosen.workdir}
     lines = [f"{name:20} {_text(value)}" for name, value in rows.items()]
     head = f"{chosen.preset.dataset} {chosen.preset.model}"
     return "\n".join([head + (f" ({chosen.note})" if chosen.note else ""), *lines])
@@ -107,25 +127,31 @@ def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
     """Error by kind of statistics, beside the paper's where this is a row of its tables."""
     held_out = chosen.train_config.validation > 0
     kind = "validation" if held_out else "test"
-    errors = summary["runs"][0][f"{kind}_error_percent"]
+    finished = [run for run in summary["runs"] if "reason" not in run]
     own_row = not held_out and chosen.preset.labels == chosen.train_config.labels
     paper = chosen.preset.paper_error if own_row else None
     heads = ("statistics", f"{kind} error %", "paper" if paper else "")
     lines = [f"{heads[0]:12}{heads[1]:>20}{heads[2]:>16}".rstrip()]
-    for name, error in errors.items():
+    for name in lj.STATISTICS if finished[0][f"{kind}_error_percent"] else ():
         default = name == chosen.train_config.statistics
-        line = f"{name + (' *' if default else ''):12}{error:20.2f}"
+        errors = [run[f"{kind}_error_percent"][name] for run in finished]
+        deviation = statistics.stdev(errors) if len(errors) > 1 else None
+        text = _error_text((statistics.fmean(errors), deviation))
+        line = f"{name + (' *' if default else ''):12}{text:>20}"
         if default and paper:
-            line += f"{_paper_text(paper):>16}"
+            line += f"{_error_text(paper):>16}"
         lines.append(line)
+    if chosen.num_seeds > 1:
+        lines.append(f"Mean ± standard deviation over {len(finished)} runs.")
+    lines += [f"Seed {run['seed']} {run['reason']}." for run in summary["runs"] if "reason" in run]
     if paper and (changed := _changed(chosen)):
         lines.append(f"Not the paper's settings: {changed}.")
     lines.append(f"* the reported number. Everything is in {chosen.workdir}/")
     return "\n".join(lines)
 
 
-def _paper_text(paper: lj.presets.PaperError) -> str:
-    mean, deviation = paper
+def _error_text(error: lj.presets.PaperError) -> str:
+    mean, deviation = error
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 

@@ -28,6 +28,13 @@ def _cost_text(costs: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
 
 
+def _seed_text(progress: lj.Progress) -> str:
+    """Which runs are trained, where a command trains several."""
+    if progress.seeds > 1:
+        return f"{progress.seeds} seeds, of {progress.seed}: "
+    return f"seed {progress.seed}: " if progress.apart else ""
+
+
 class Lines:
     """A plain line per epoch, and one a minute where an epoch takes longer."""
 
@@ -41,15 +48,17 @@ class Lines:
             if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
                 costs = {f"cost/{name}": value for name, value in progress.costs.items()}
                 text = _cost_text(_shown(costs))
-                print(f"step {progress.step}/{progress.steps}: {text}", flush=True)
+                step = f"step {progress.step}/{progress.steps}"
+                print(f"{_seed_text(progress)}{step}: {text}", flush=True)
                 self.printed = time.monotonic()
             return
         epochs = progress.steps * line["epoch"] // progress.step
         per_epoch = progress.step // line["epoch"]
-        speed = per_epoch * progress.rows / max(line["seconds"], 1e-9)
-        left = (epochs - line["epoch"]) * line["seconds"]
+        seconds = line["seconds"] * progress.seeds  # a line has its run's part of them
+        speed = per_epoch * progress.rows / max(seconds, 1e-9)
+        left = (epochs - line["epoch"]) * seconds
         print(
-            f"epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
+            f"{_seed_text(progress)}epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
             f"{speed:.0f} examples/s, {_duration(left)} left"
             + (" (less: this epoch compiled)" if self.first else ""),
             flush=True,
@@ -63,23 +72,28 @@ class Bar:
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.seed = 0
 
     def __call__(self, progress: lj.Progress) -> None:
         from tqdm import tqdm  # only needed on a terminal
 
         chunk = progress.chunk_steps * progress.rows
-        if self.bar is None:
+        if self.bar is None or progress.seed != self.seed:
+            self.close()
+            self.seed = progress.seed
             self.bar = tqdm(
                 initial=progress.step * progress.rows - chunk,
                 total=progress.steps * progress.rows,
                 unit=" examples",
                 unit_scale=True,
                 dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar:10}| {remaining} left, {rate_fmt}{postfix}",
+                bar_format="{desc} {percentage:3.0f}%|{bar:10}| {remaining} left, "
+                "{rate_fmt}{postfix}",
             )
         costs = {f"cost/{name}": progress.costs[name] for name in ("total", "supervised")}
         shown = _shown(costs | (progress.metrics or {}))
         brief = {name: value for name, value in shown.items() if "denoising" not in name}
+        self.bar.set_description_str(_seed_text(progress).rstrip(": "), refresh=False)
         self.bar.set_postfix_str(_cost_text(brief), refresh=False)
         self.bar.update(chunk)
 

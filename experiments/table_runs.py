@@ -20,8 +20,8 @@ from table_text import Report
 
 import ladder_jax as lj
 from ladder_jax import environment
+from ladder_jax.identity import run_config
 from ladder_jax.ledger import Ledger
-from ladder_jax.runs import run_config
 
 Run = tuple[Cell, int]
 """A cell and a seed."""

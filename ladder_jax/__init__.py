@@ -1,7 +1,7 @@
 """Ladder Networks (Rasmus et al. 2015) in JAX and Flax."""
 
-from ladder_jax import data, layers, presets
-from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax import data, hosts, layers, parallel, presets
+from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.costs import Costs
 from ladder_jax.data import Dataset
 from ladder_jax.encoder import Activations
@@ -10,6 +10,7 @@ from ladder_jax.errors import (
     DataError,
     DivergedError,
     LadderError,
+    PeerError,
     RunError,
     StoppedError,
 )
@@ -25,10 +26,13 @@ from ladder_jax.model import (
     init,
     parameter_counts,
 )
-from ladder_jax.runs import Result, finished_summary, train_and_evaluate
+from ladder_jax.parallel import Parallel
+from ladder_jax.results import Result
+from ladder_jax.runs import finished_summary, train_and_evaluate
 from ladder_jax.trainer import Progress
 
 __all__ = [
+    "STATISTICS",
     "Activations",
     "ConfigError",
     "Conv",
@@ -43,6 +47,8 @@ __all__ = [
     "LadderConfig",
     "LadderError",
     "MaxPool",
+    "Parallel",
+    "PeerError",
     "Progress",
     "Result",
     "RunError",
@@ -55,8 +61,10 @@ __all__ = [
     "encode",
     "error_percent",
     "finished_summary",
+    "hosts",
     "init",
     "layers",
+    "parallel",
     "parameter_counts",
     "population_statistics",
     "predict",

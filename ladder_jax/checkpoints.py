@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from ladder_jax.errors import RunError
+from ladder_jax.errors import PeerError, RunError
 from ladder_jax.training import TrainState
 
 
@@ -26,20 +26,24 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2):
         self._folder = folder
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
         options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, state: TrainState) -> None:
-        """Saves the state under its step; returns once it is copied, before it is written."""
-        step = int(state.step)
+        """Saves the state under its step; returns before it is written.
+
+        Args:
+          state: of NumPy arrays that nobody changes; of several runs at once with a leading axis.
+        """
+        step = int(np.ravel(state.step)[0])
         if step != self._manager.latest_step():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
-        """The newest state, with shapes and types as ``like``; None if there is none.
+        """The newest state, NumPy arrays of shapes and types as ``like``; None if there is none.
 
         Raises:
           RunError: it is damaged or of another network.
@@ -47,9 +51,8 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except Exception as error:  # whatever Orbax raises, the way out is the same
             raise RunError(
                 f"{self._folder / str(step)}: is not a usable checkpoint of this run "
@@ -69,5 +72,7 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None and issubclass(kind, PeerError):
+            return  # both would wait for the lost process
         self._manager.wait_until_finished()
         self._manager.close()

@@ -22,6 +22,12 @@ from ladder_jax.pooling import TIES
 STATISTICS = ("labelled", "unlabelled", "running")
 """Which rows' moments normalise at evaluation; the first is the paper's code's choice."""
 
+GENERATORS = {"threefry": "threefry2x32", "rbg": "rbg"}
+"""Name of a random number generator -> JAX's. The same seed gives other draws with each."""
+
+MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+"""What the operands of matrix products are rounded to; the first is no rounding."""
+
 
 @dataclass(frozen=True)
 class LadderConfig:
@@ -168,6 +174,9 @@ class TrainConfig:
       validation: rows held out of the training set; if any, the test set is not touched.
       labelled_order: with all labels, "same" puts the same rows in both halves of a batch
         (the authors' code), "independent" draws a second order.
+      prng: random number generator, a key of ``GENERATORS``; "rbg" is for TPUs.
+      matmul_precision: of the matrix products on accelerators, one of ``MATMUL_PRECISIONS``;
+        CPUs always take the first.
 
     Raises:
       ConfigError: a field that cannot be used.
@@ -184,6 +193,8 @@ class TrainConfig:
     statistics: str = "labelled"
     validation: int = 0
     labelled_order: str = "same"
+    prng: str = "threefry"
+    matmul_precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.labels != "all":
@@ -207,6 +218,8 @@ class TrainConfig:
         for field, choices in (
             ("statistics", STATISTICS),
             ("labelled_order", ("same", "independent")),
+            ("prng", GENERATORS),
+            ("matmul_precision", MATMUL_PRECISIONS),
         ):
             choice(field, getattr(self, field), choices)
 

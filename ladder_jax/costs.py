@@ -57,6 +57,22 @@ def denoising_cost(z_BxD: jax.Array, z_hat_BxD: jax.Array, clean: Moments | None
     return jnp.square(z_BxD - z_hat_BxD).mean(tuple(range(1, z_BxD.ndim)))
 
 
+def row_mean(
+    cost_B: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """Mean over rows; with ``axis_name`` this device's share of it. (B,) -> ().
+
+    The mean of the devices' shares is the weighted mean over all rows, also where the devices'
+    weights differ in sum.
+    """
+    if weight_B is None:
+        return cost_B.mean()
+    count = weight_B.sum()
+    if axis_name is not None:
+        count = jax.lax.pmean(count, axis_name)
+    return (cost_B * weight_B).sum() / count
+
+
 def combine(
     config: LadderConfig,
     logits_BxK: jax.Array,
@@ -64,6 +80,8 @@ def combine(
     x_BxD: jax.Array,
     clean: Activations | None,
     z_hat: Sequence[jax.Array | None],
+    weights: tuple[jax.Array, jax.Array] | None = None,
+    axis_name: str | None = None,
 ) -> Costs:
     """All costs of a step; the one place where they are reduced over rows.
 
@@ -74,18 +92,22 @@ def combine(
       x_BxD: unlabelled inputs, the target at the input layer.
       clean: clean pass over the unlabelled rows; None if only the input has a cost.
       z_hat: reconstructions of the unlabelled rows.
+      weights: (B_l,) and (B_u,), of the labelled and of the unlabelled rows; None: all alike.
+      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows lie. The costs are then
+        this device's own; their mean over the devices is that of the whole batch.
     """
-    supervised = cross_entropy(logits_BxK, labels_B).mean()
+    weight_l, weight_u = weights or (None, None)
+    supervised = row_mean(cross_entropy(logits_BxK, labels_B), weight_l, axis_name)
     denoising: list[jax.Array | None] = [None] * len(config.shapes)
     total = supervised
     for i in config.cost_layers:
         reconstruction = z_hat[i]
         assert reconstruction is not None, f"layer {i} has a cost but no reconstruction"
         if i == 0:
-            cost = denoising_cost(x_BxD, reconstruction, None).mean()
+            cost_B = denoising_cost(x_BxD, reconstruction, None)
         else:
             assert clean is not None, "a cost above the input needs the clean pass"
-            cost = denoising_cost(clean.z[i], reconstruction, clean.moments(i)).mean()
-        denoising[i] = cost
+            cost_B = denoising_cost(clean.z[i], reconstruction, clean.moments(i))
+        denoising[i] = cost = row_mean(cost_B, weight_u, axis_name)
         total = total + config.denoising_weights[i] * cost
     return Costs(supervised, tuple(denoising), total)

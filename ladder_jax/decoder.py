@@ -48,7 +48,11 @@ def init_decoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
 
 
 def decode_part(
-    config: LadderConfig, params: Params, corrupted: Activations
+    config: LadderConfig,
+    params: Params,
+    corrupted: Activations,
+    weight_B: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array | None, ...]:
     """Reconstructions ẑ(0)…ẑ(L) of one corrupted part; None where a layer has none.
 
@@ -56,6 +60,8 @@ def decode_part(
       config: the network.
       params: the decoder's parameters as ``init_decoder`` builds them.
       corrupted: the corrupted pass over the unlabelled rows.
+      weight_B: weight of each row in the moments, see ``batchnorm.batch_mean``.
+      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows lie.
 
     Returns:
       L+1 arrays of the layers' shapes or None, from the input up.
@@ -75,7 +81,7 @@ def decode_part(
             kernel = params.get(f"layer_{i + 1}", {}).get("kernel")
             u = config.layers[i].inverse(kernel, above, shapes[i])
         if u is not None:
-            u, _ = standardize(u)
+            u, _ = standardize(u, weight_B, axis_name)
         a_PxD = params.get(f"layer_{i}", {}).get("combinator", ())
         z = z.reshape(rows, -1) if level.flat else z
         z_hat[i] = level.combinator.apply(a_PxD, z, u).reshape(rows, *shapes[i])

@@ -37,6 +37,10 @@ class RunError(LadderError):
     """A work folder cannot be used for this run."""
 
 
+class PeerError(RunError):
+    """Another process of a run on several hosts ended or cannot be reached."""
+
+
 class DivergedError(LadderError):
     """A cost became infinite or not a number."""
 

@@ -34,7 +34,12 @@ _PREDICTION_ELEMENTS = 2**25  # of the largest layer in one call: 134 MB in floa
 
 
 def population_statistics(
-    config: LadderConfig, variables: Params, x: jax.Array, scale: jax.Array, batch_size: int
+    config: LadderConfig,
+    variables: Params,
+    x: jax.Array,
+    scale: jax.Array,
+    batch_size: int,
+    rows: jax.Array | None = None,
 ) -> Statistics:
     """Average of minibatch means and of minibatch variances × n/(n − 1) (authors' code).
 
@@ -48,11 +53,13 @@ def population_statistics(
       x: rows (N, *input_shape) as stored.
       scale: scalar; x·scale is the network's input.
       batch_size: largest number of rows in a minibatch.
+      rows: indices (M,) into x of the rows to take, in that order; None takes all.
     """
-    batches = max(1, min(-(-len(x) // batch_size), len(x) // 2))
+    rows = jnp.arange(len(x)) if rows is None else rows
+    batches = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
     sums = None
-    for rows in _equal_parts(len(x), batches):
-        found = _sum_of_batch_moments(config, rows, variables["params"], x, scale)
+    for part in _equal_parts(len(rows), batches):
+        found = _sum_of_batch_moments(config, part, variables["params"], x, scale, rows)
         sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
     return jax.tree.map(lambda total: total / batches, sums)
 
@@ -67,18 +74,24 @@ def _equal_parts(rows: int, batches: int) -> list[range]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sum_of_batch_moments(
-    config: LadderConfig, rows: range, params: Params, x: jax.Array, scale: jax.Array
+    config: LadderConfig,
+    part: range,
+    params: Params,
+    x: jax.Array,
+    scale: jax.Array,
+    rows: jax.Array,
 ) -> Statistics:
-    # Cut here and not outside: the whole set would be copied there.
-    x_NxBxD = x[rows.start : rows.stop].reshape(-1, rows.step, *x.shape[1:])
+    at_NxB = rows[part.start : part.stop].reshape(-1, part.step)
 
-    def batch_moments(total: Statistics, x: jax.Array) -> tuple[Statistics, None]:
-        (clean,) = encode_parts(config, params["encoder"], [Part(x.astype(scale.dtype) * scale)])
-        found = tuple(unbiased(batch, len(x)) for batch in clean.statistics())
+    def batch_moments(total: Statistics, at_B: jax.Array) -> tuple[Statistics, None]:
+        # Taken here, a minibatch at a time: the whole set would be copied outside.
+        x_BxD = x[at_B].astype(scale.dtype) * scale
+        (clean,) = encode_parts(config, params["encoder"], [Part(x_BxD)])
+        found = tuple(unbiased(batch, len(at_B)) for batch in clean.statistics())
         return jax.tree.map(jnp.add, total, found), None
 
     zeros = tuple(Moments(jnp.zeros(s[-1:]), jnp.zeros(s[-1:])) for s in config.shapes[1:])
-    return jax.lax.scan(batch_moments, zeros, x_NxBxD)[0]
+    return jax.lax.scan(batch_moments, zeros, at_NxB)[0]
 
 
 def predict_proba(

@@ -36,12 +36,12 @@ class Plan(NamedTuple):
 
 
 MAX_CHUNK_STEPS = 200
-"""Bounds how long a compiled call takes, so that progress and interrupts stay timely."""
+"""Bounds how long a compiled call takes on a CPU, so that progress and interrupts stay timely."""
 
 CHUNK_OPERATIONS = {"cpu": 8e11}
 """The same in floating-point operations, by backend: some seconds on two cores."""
 
-_CHUNK_OPERATIONS_ELSEWHERE = 1e15
+_CHUNK_OPERATIONS_ELSEWHERE = 1e15  # seconds: an epoch of each of the paper's networks fits
 
 
 def make_plan(
@@ -49,8 +49,8 @@ def make_plan(
 ) -> Plan:
     """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
 
-    A set smaller than its batch is used whole. A chunk has ``MAX_CHUNK_STEPS`` steps at most,
-    and ``max_chunk_steps`` if that is fewer.
+    A set smaller than its batch is used whole. A chunk has ``max_chunk_steps`` steps at most, by
+    default ``MAX_CHUNK_STEPS``.
     """
     rows_u = min(train_config.batch_size, num_rows)
     steps = num_rows // rows_u
@@ -65,22 +65,33 @@ def make_plan(
         rows_l=rows_l,
         rows_u=rows_u,
         same_rows=whole and train_config.labelled_order == "same",
-        chunk_steps=_chunk_steps(steps, min(MAX_CHUNK_STEPS, max_chunk_steps or MAX_CHUNK_STEPS)),
+        chunk_steps=_chunk_steps(steps, max_chunk_steps or MAX_CHUNK_STEPS),
     )
 
 
 def _chunk_steps(steps: int, most: int) -> int:
-    longest = max(n for n in range(1, most + 1) if steps % n == 0)
+    longest = max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
     # An awkward number of steps (a prime, say) would mean many tiny calls. Where a step takes
     # long, they are not tiny.
-    awkward = most == MAX_CHUNK_STEPS and longest < min(steps, most // 10)
+    awkward = most >= MAX_CHUNK_STEPS and longest < min(steps, most // 10)
     return steps if awkward else longest
 
 
-def longest_chunk(config: LadderConfig, train_config: TrainConfig, backend: str) -> int:
-    """Steps that fit into one compiled call of bounded length on that backend."""
+def longest_chunk(
+    config: LadderConfig, train_config: TrainConfig, backend: str, runs: int = 1
+) -> int:
+    """Steps that fit into one compiled call of bounded length on that backend.
+
+    Args:
+      config: the network.
+      train_config: how it is trained.
+      backend: as JAX names it.
+      runs: how many are trained at once.
+    """
     operations = step_operations(config, train_config.labelled_batch_size, train_config.batch_size)
-    return max(1, int(CHUNK_OPERATIONS.get(backend, _CHUNK_OPERATIONS_ELSEWHERE) // operations))
+    most = CHUNK_OPERATIONS.get(backend, _CHUNK_OPERATIONS_ELSEWHERE)
+    steps = max(1, int(most // (operations * runs)))
+    return min(steps, MAX_CHUNK_STEPS) if backend in CHUNK_OPERATIONS else steps
 
 
 def step_operations(config: LadderConfig, rows_l: int, rows_u: int) -> int:

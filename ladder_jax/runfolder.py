@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunFolder:
       config: all that identifies the run, plain JSON values.
       normal_form: brings what an older version wrote into today's form before the two are
         compared.
+      writes: whether this process writes. Of a run on several hosts only one does.
 
     Raises:
       RunError: the folder can't be written or holds another configuration's run.
@@ -38,8 +39,9 @@ class RunFolder:
         path: str | os.PathLike[str],
         config: Json,
         normal_form: Callable[[Json], Json] = lambda known: known,
+        writes: bool = True,
     ):
-        self.path = Path(path)
+        self.path, self.writes = Path(path), writes
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             known = self._read("config.json")
@@ -96,51 +98,74 @@ class RunFolder:
 
     def write(self, name: str, values: Any) -> None:
         """Replaces a JSON file; a reader sees the old or the new one, never a part."""
+        if not self.writes:
+            return
         partial = self.path / f".{name}.partial"
         partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
         os.replace(partial, self.path / name)
 
-    def append_metrics(self, line: Json) -> None:
-        """One more line of metrics.jsonl."""
+    def append_metrics(self, lines: list[Json]) -> None:
+        """More lines of metrics.jsonl."""
+        if not self.writes:
+            return
         with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
-    def metrics(self) -> list[Json]:
-        """All whole lines of metrics.jsonl, one per epoch from the first.
+    def metrics(self) -> dict[int, list[Json]]:
+        """All whole lines of metrics.jsonl by seed, one per epoch from the first.
 
         Raises:
           RunError: a line is damaged or missing.
         """
         path = self.path / "metrics.jsonl"
         if not path.exists():
-            return []
+            return {}
         lines = path.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
+        found: dict[int, list[Json]] = {}
         try:
-            found = [json.loads(line) for line in whole]
-            epochs = [line["epoch"] for line in found]
+            for line in (json.loads(line) for line in lines if line.endswith("\n")):
+                found.setdefault(line["seed"], []).append(line)
+            whole = all(
+                [line["epoch"] for line in own] == list(range(1, len(own) + 1))
+                for own in found.values()
+            )
         except (ValueError, TypeError, KeyError):
-            epochs = None
-        if epochs != list(range(1, len(whole) + 1)):
+            whole = False
+        if not whole:
             raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
         return found
 
-    def truncate_metrics(self, epochs: int) -> list[Json]:
-        """Drops lines of epochs that will be trained again; returns those that stay.
+    def truncate_metrics(self, seeds: Sequence[int], epochs: int) -> dict[int, list[Json]]:
+        """Drops lines of epochs that will be trained again; returns those of the seeds that stay.
+
+        Lines of other seeds stay as they are.
 
         Raises:
           RunError: lines are damaged or missing.
         """
-        lines = self.metrics()[:epochs]
-        if len(lines) < epochs:
-            raise RunError(
-                f"{self.path / 'metrics.jsonl'}: ends in epoch {len(lines)}, the checkpoint in "
-                f"{epochs}; choose another work folder or remove this one"
-            )
-        partial = self.path / ".metrics.jsonl.partial"
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        os.replace(partial, self.path / "metrics.jsonl")
-        return lines
+        found = self.metrics()
+        for seed in seeds:
+            found[seed] = found.get(seed, [])[:epochs]
+            if len(found[seed]) < epochs and seed not in self.diverged():
+                raise RunError(
+                    f"{self.path / 'metrics.jsonl'}: ends in epoch {len(found[seed])}, the "
+                    f"checkpoint in {epochs}; choose another work folder or remove this one"
+                )
+        if self.writes:
+            lines = [line for own in found.values() for line in own]
+            lines.sort(key=lambda line: line["epoch"] if len(seeds) > 1 else 0)
+            partial = self.path / ".metrics.jsonl.partial"
+            partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            os.replace(partial, self.path / "metrics.jsonl")
+        return {seed: found[seed] for seed in seeds}
+
+    def write_diverged(self, reasons: dict[int, str]) -> None:
+        """Notes which of several seeds diverged, and how."""
+        self.write("diverged.json", {str(seed): reason for seed, reason in reasons.items()})
+
+    def diverged(self) -> dict[int, str]:
+        """What ``write_diverged`` noted."""
+        return {int(seed): reason for seed, reason in (self._read("diverged.json") or {}).items()}
 
     def result(self) -> Json | None:
         """result.json of a finished run, None before."""

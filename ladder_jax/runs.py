@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
-
-import jax
-import numpy as np
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 from ladder_jax import environment
 from ladder_jax.checkpoints import Checkpoints
 from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
-from ladder_jax.data import Dataset, Split, make_split, prepare
-from ladder_jax.errors import ConfigError, RunError
-from ladder_jax.evaluation import Statistics, predict
+from ladder_jax.data import Dataset, Split, prepare
+from ladder_jax.errors import ConfigError, DivergedError, RunError
+from ladder_jax.hosts import is_first_process, naming_lost_peers, wait_for_processes
+from ladder_jax.identity import (
+    check_fits,
+    normal_form,
+    run_config,
+    settings,
+    split_rows,
+    with_seeds,
+)
+from ladder_jax.parallel import Parallel
+from ladder_jax.results import Result, errors_of_run, matmul_precision, summarize
 from ladder_jax.runfolder import Json, RunFolder
 from ladder_jax.trainer import Progress, Trainer
 
@@ -27,71 +33,29 @@ CHECKPOINT_EVERY = 5
 """Epochs from one checkpoint to the next."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Attributes:
-      config: the network.
-      train_config: how it was trained.
-      summary: what result.json holds.
-      variables: parameters and running statistics, see ``ladder_jax.model``.
-      statistics: for each kind the moments of layers 1…L, for ``lj.predict``.
-      metrics: one dictionary per epoch, what metrics.jsonl holds.
-      split: indices of training, validation and labelled rows.
-      scale: of the data; stored values times it are the network's input.
-      prepare: what the data's preprocessing does to rows before that.
-    """
-
-    config: LadderConfig
-    train_config: TrainConfig
-    summary: Json
-    variables: dict[str, Any]
-    statistics: dict[str, Statistics]
-    metrics: list[Json]
-    split: Split
-    scale: float
-    prepare: Callable[[np.ndarray], np.ndarray]
-
-    @property
-    def test_error_percent(self) -> float | None:
-        """By the default statistics; None if there was no test set or it was not touched."""
-        return self.summary["test_error_percent"]
-
-    @property
-    def validation_error_percent(self) -> float | None:
-        """The same on the held-out rows; None without any."""
-        return self.summary["validation_error_percent"]
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Most probable class, (N,), of rows as the data set stores them, (N, …).
-
-        By the statistics that the reported error uses.
-        """
-        statistics = self.statistics[self.train_config.statistics]
-        with jax.default_matmul_precision("float32"):  # as the reported error was measured
-            x = self.prepare(np.asarray(x))
-            return predict(self.config, self.variables, x, statistics, self.scale)
-
-
 def train_and_evaluate(
     config: LadderConfig,
     train_config: TrainConfig,
     data: Dataset,
     *,
+    num_seeds: int = 1,
+    parallel: Parallel | None = None,
     workdir: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> Result:
-    """Trains one model and measures its error by all three kinds of statistics.
+    """Trains one model, or one for each of several seeds, and measures its errors.
 
     Args:
       config: the network.
       train_config: how it is trained.
       data: as from ``data.load`` or ``data.from_arrays``.
+      num_seeds: how many runs, with seeds ``train_config.seed`` and up. Each has its own weights,
+        noise, order of rows and, unless ``data_seed`` is given, its own split.
+      parallel: devices, and seeds at once or one after the other; None is ``Parallel()``.
       workdir: run folder; an unfinished run there is continued, a finished one returned.
-        None keeps nothing on disk.
+        None keeps nothing on disk. Of a run on several hosts all of them need to see it.
       on_progress: called after each compiled chunk of steps.
       should_stop: asked after each chunk; if true the run is saved and left.
       checkpoint_every: epochs between checkpoints.
@@ -99,154 +63,189 @@ def train_and_evaluate(
     Raises:
       ConfigError: the configuration does not fit the data.
       RunError: the work folder can't be used.
-      DivergedError: a cost is not finite; the last checkpoint and metrics are kept.
-      StoppedError: ``should_stop`` said so.
+      DivergedError: a cost is not finite in all runs; last checkpoints and metrics are kept. Where
+        other seeds finish, a diverged one is in ``summary["runs"]`` with its ``reason``.
+      StoppedError: ``should_stop`` said so, in any of several processes.
+      PeerError: another process of a run on several hosts is gone.
     """
     started = time.perf_counter()
     whole("checkpoint_every", checkpoint_every, 1)
+    parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
     check_fits(config, data)
-    split = split_rows(train_config, data)
-    identity = run_config(config, train_config, data)
+    splits = [split_rows(run, data) for run in runs]
+    at_once = _at_once(parallel, runs, data)
+    parallel.layout(num_seeds if at_once else 1)  # what can't be laid out is said before any work
+    identity = run_config(config, train_config, data, num_seeds, at_once)
     versions = environment.versions()  # of the code that runs now, not of a later commit
-    with ExitStack() as stack:
-        # Accelerators would otherwise multiply in a shorter format than float32.
-        stack.enter_context(jax.default_matmul_precision("float32"))
-        folder = checkpoints = summary = None
-        if workdir is not None:
-            folder = RunFolder(workdir, identity, normal_form)
-            folder.write("label_indices.json", {str(train_config.seed): split.labelled.tolist()})
-            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
-            summary = folder.result()
-        ready, transform = prepare(_in_use(train_config, data), split.train)
-        trainer = Trainer(config, train_config, ready, split, folder, checkpoints)
-        if summary is None:
-            trainer.train(on_progress, should_stop, checkpoint_every)
-        elif not trainer.is_finished:
-            raise RunError(
-                f"workdir={workdir}: is a finished run (test error "
-                f"{summary['test_error_percent']} %) whose last checkpoint is gone; "
-                "choose another work folder, or remove its result.json to train on"
-            )
-        statistics = {kind: trainer.statistics(kind) for kind in STATISTICS}
-        if summary is None:
-            summary = summarize(trainer, statistics)
-            summary |= {"config": identity, "versions": versions}
-            # An earlier part of a resumed run took as long as its epochs did.
-            seconds = sum(line["seconds"] for line in trainer.metrics)
-            seconds = max(seconds, time.perf_counter() - started)
-            summary["wall_seconds"] = round(seconds, 1)
-            if folder and checkpoints:
-                checkpoints.wait()  # a result says that the run is whole
-                folder.write("result.json", summary)
-        return Result(
-            config,
-            train_config,
-            summary,
-            trainer.variables,
-            statistics,
-            trainer.metrics,
-            split,
-            ready.scale,
-            transform,
-        )
+    folder = _open(workdir, identity, runs, splits)
+    summary = folder.result() if folder else None
+    groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
+    show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
+    job = _Job(config, data, parallel, folder, summary, show, should_stop, checkpoint_every)
+    made: list[_Made] = []
+    with matmul_precision(train_config):
+        for group in groups:
+            made.append(_make(job, runs[group], splits[group], apart=len(groups) > 1))
+            if all(not own.results for own in made) and len(made) == len(groups):
+                reasons = "; ".join(entry["reason"] for own in made for entry in own.entries)
+                raise DivergedError(f"all {num_seeds} seeds diverged: {reasons}")
+    results = [result for own in made for result in own.results]
+    metrics = [line for own in made for line in own.metrics]
+    if summary is None:
+        entries = [entry for own in made for entry in own.entries]
+        summary = summarize(entries, train_config.statistics)
+        summary |= {"device": environment.device(), "config": identity, "versions": versions}
+        # An earlier part of a resumed run took as long as its epochs did.
+        seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
+        summary["wall_seconds"] = round(seconds, 1)
+        wait_for_processes("evaluated")
+        if folder:
+            folder.write("result.json", summary)
+    several = tuple(results) if num_seeds > 1 else ()
+    return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
 
 
 def finished_summary(
-    workdir: str | os.PathLike[str], config: LadderConfig, train_config: TrainConfig
+    workdir: str | os.PathLike[str],
+    config: LadderConfig,
+    train_config: TrainConfig,
+    num_seeds: int = 1,
 ) -> Json | None:
     """What result.json holds if the folder has a finished run; needs no data, no checkpoint.
 
     Raises:
       RunError: the run there is of another configuration.
     """
-    return RunFolder.finished(workdir, _settings(config, train_config), normal_form)
+    wanted = settings(config, train_config, num_seeds)
+    wanted.pop("seed_mode", None)  # how it was made, of a finished run
+    return RunFolder.finished(workdir, wanted, normal_form)
 
 
-def _in_use(train_config: TrainConfig, data: Dataset) -> Dataset:
-    """With rows held out, the test set is not touched, not even to prepare it."""
-    return dataclasses.replace(data, x_test=None, y_test=None) if train_config.validation else data
+class _Job(NamedTuple):
+    """What all runs of a call share; ``summary`` is result.json if they were finished before."""
+
+    config: LadderConfig
+    data: Dataset
+    parallel: Parallel
+    folder: RunFolder | None
+    summary: Json | None
+    on_progress: Callable[[Progress], None] | None
+    should_stop: Callable[[], bool] | None
+    checkpoint_every: int
+
+    def known(self, seed: int) -> Json | None:
+        """The entry of a run in result.json."""
+        entries = self.summary["runs"] if self.summary else []
+        return next((entry for entry in entries if entry["seed"] == seed), None)
 
 
-def run_config(config: LadderConfig, train_config: TrainConfig, data: Dataset) -> Json:
-    """What config.json holds: network, training and the data's identity."""
-    identity = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
-    return _settings(config, train_config) | {"data": identity}
+class _Made(NamedTuple):
+    """What runs left: those that finished, an entry of result.json for each, all metrics."""
+
+    results: list[Result]
+    entries: list[Json]
+    metrics: list[Json]
 
 
-def normal_form(known: Json) -> Json:
-    """A config.json as this version would write it: fields added since have their default.
+def _told_apart(on_progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    return lambda progress: on_progress(progress._replace(apart=True))
 
-    What this version cannot read is returned as it is.
+
+def _at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+    if not parallel.seeds_at_once(len(runs)):
+        return False
+    if data.preprocessing and runs[0].validation and runs[0].data_seed is None:
+        # Fitted on each seed's own training part, the inputs differ.
+        if parallel.seed_mode == "vmap":
+            problem = "with validation each seed's images are preprocessed anew; use sequential"
+            raise ConfigError("seed_mode", "vmap", problem)
+        return False
+    return True
+
+
+def _open(
+    workdir: str | os.PathLike[str] | None,
+    identity: Json,
+    runs: Sequence[TrainConfig],
+    splits: Sequence[Split],
+) -> RunFolder | None:
+    if workdir is None:
+        return None
+    if not is_first_process():
+        wait_for_processes("folder")  # the first process makes it
+    folder = RunFolder(workdir, identity, normal_form, writes=is_first_process())
+    labelled = {str(run.seed): own.labelled.tolist() for run, own in zip(runs, splits, strict=True)}
+    folder.write("label_indices.json", labelled)
+    if is_first_process():
+        wait_for_processes("folder")
+    return folder
+
+
+def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart: bool) -> _Made:
+    """Trains runs at once and evaluates them; takes up what there is of them.
+
+    Args:
+      job: what all runs share.
+      runs: they differ in their seed.
+      splits: of each.
+      apart: whether the folder has other runs too, with checkpoints of their own.
     """
-    try:
-        return known | {
-            "model": LadderConfig.from_json(known["model"]).to_json(),
-            "training": TrainConfig.from_json(known["training"]).to_json(),
-        }
-    except (KeyError, TypeError, ConfigError):
-        return known
+    data = job.data
+    if runs[0].validation:  # the test set is then not touched, not even to prepare it
+        data = dataclasses.replace(data, x_test=None, y_test=None)
+    known = job.known(runs[0].seed)
+    if apart and known and "reason" in known:
+        return _Made([], [known], [])
+    ready, transform = prepare(data, splits[0].train)
+    with _checkpoints(job.folder, f"seed{runs[0].seed}" if apart else "") as checkpoints:
+        layout = job.parallel.layout(len(runs))
+        trainer = Trainer(job.config, runs, ready, splits, layout, job.folder, checkpoints)
+        try:
+            _train(job, trainer)
+        except DivergedError:
+            if not apart:
+                raise
+        made = _Made([], [], [line for seed in trainer.seeds for line in trainer.metrics[seed]])
+        for place, run in enumerate(runs):
+            if reason := trainer.reasons.get(run.seed):
+                entry = {"seed": run.seed, "test_error_percent": None, "reason": reason}
+                made.entries.append(entry)
+                continue
+            found = {kind: trainer.statistics(kind, place) for kind in STATISTICS}
+            entry = job.known(run.seed) or errors_of_run(trainer, found, place)
+            made.entries.append(entry)
+            made.results.append(
+                Result(
+                    config=job.config,
+                    train_config=run,
+                    summary=summarize([entry], run.statistics),
+                    variables=trainer.variables(place),
+                    statistics=found,
+                    metrics=trainer.metrics[run.seed],
+                    split=splits[place],
+                    scale=ready.scale,
+                    prepare=transform,
+                )
+            )
+        if checkpoints:
+            checkpoints.wait()  # a result says that the run is whole
+    return made
 
 
-def _settings(config: LadderConfig, train_config: TrainConfig) -> Json:
-    training = train_config.to_json() | {"data_seed": train_config.split_seed}
-    return {"model": config.to_json(), "training": training}
+def _checkpoints(folder: RunFolder | None, name: str) -> AbstractContextManager[Checkpoints | None]:
+    return Checkpoints(folder.checkpoints / name) if folder else nullcontext()
 
 
-def check_fits(config: LadderConfig, data: Dataset) -> None:
-    """Checks that the network takes the data's rows and has a unit for each class.
-
-    Raises:
-      ConfigError: it does not.
-    """
-    if np.prod(data.input_shape) != np.prod(config.input_shape):
-        shape = "x".join(map(str, config.input_shape))
-        raise ConfigError("input_shape", shape, f"the rows of {data.name} are {data.input_shape}")
-    if config.num_classes != data.num_classes:
-        problem = f"{data.name} has {data.num_classes} classes; the last layer needs one unit each"
-        raise ConfigError("layers", config.num_classes, problem)
-
-
-def split_rows(train_config: TrainConfig, data: Dataset) -> Split:
-    """Training, validation and labelled rows of the data.
-
-    Raises:
-      ConfigError: labels or validation that the data can't give.
-    """
-    labels, validation = train_config.labels, train_config.validation
-    seed = train_config.split_seed
-    split = make_split(data.y_train, data.num_classes, labels, validation, seed)  # type: ignore[arg-type]
-    for rows, field, value in (
-        (len(split.train), "validation", validation),
-        (len(split.labelled), "labels", labels),
-    ):
-        if rows < 2:
-            raise ConfigError(field, value, f"leaves {rows} rows; batch statistics need 2 or more")
-    return split
-
-
-def summarize(trainer: Trainer, statistics: dict[str, Statistics]) -> Json:
-    """The errors of a trained model by every kind of statistics, as in result.json.
-
-    The test set is looked at here and nowhere else, and not at all with rows held out.
-    """
-    train_config, data = trainer.train_config, trainer.data
-    run: Json = {"seed": train_config.seed, "test_error_percent": None}
-    if train_config.validation:
-        run["validation_error_percent"] = {
-            kind: trainer.error_percent(found, *trainer.validation_rows())
-            for kind, found in statistics.items()
-        }
-    elif data.x_test is not None and data.y_test is not None:
-        run["test_error_percent"] = {
-            kind: trainer.error_percent(found, data.x_test, data.y_test)
-            for kind, found in statistics.items()
-        }
-    test, held_out = run["test_error_percent"], run.get("validation_error_percent")
-    return {
-        "test_error_percent": test and test[train_config.statistics],
-        "test_error_percent_std": None,
-        "validation_error_percent": held_out and held_out[train_config.statistics],
-        "validation_error_percent_std": None,
-        "runs": [run],
-        "device": environment.device(),
-    }
+def _train(job: _Job, trainer: Trainer) -> None:
+    if job.summary is None:
+        where = job.folder and job.folder.path
+        kept = f"{where} goes on from its last checkpoint" if where else "nothing was saved"
+        with naming_lost_peers(kept):
+            trainer.train(job.on_progress, job.should_stop, job.checkpoint_every)
+    elif not trainer.is_finished:
+        assert job.folder is not None, "a summary comes from a folder"
+        raise RunError(
+            f"workdir={job.folder.path}: is a finished run (test error "
+            f"{job.summary['test_error_percent']} %) whose last checkpoint is gone; "
+            "choose another work folder, or remove its result.json to train on"
+        )

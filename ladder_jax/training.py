@@ -7,6 +7,7 @@ the order of the rows on (root, epoch), so a resumed run needs no key state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from ladder_jax.config import LadderConfig
 from ladder_jax.costs import Costs
 from ladder_jax.model import Ladder, draw_noise
 from ladder_jax.plan import Plan, learning_rate
+from ladder_jax.sharing import Share
 
 CostDict = dict[str, jax.Array]
 
@@ -41,19 +43,26 @@ class TrainState(struct.PyTreeNode):
 
 
 class TrainData(NamedTuple):
-    """Rows on the device. The unlabelled set is all of them (the labelled are among them).
+    """Rows: NumPy arrays at first, then arrays on the devices.
 
     Attributes:
-      x: (N, *input_shape), as stored (uint8 or floating).
-      y: (N,) int32 classes; −1 where unknown.
+      x: (M, *input_shape), as stored (uint8 or floating).
+      y: (M,) int32 classes; −1 where unknown.
       labelled: (N_l,) int32 indices into x of the labelled rows.
       scale: scalar; x·scale is the network's input.
+      train: (N,) int32 indices into x of the unlabelled set, the labelled rows among them; None
+        is all of x. So runs with different held-out rows can share x.
     """
 
-    x: jax.Array
-    y: jax.Array
-    labelled: jax.Array
-    scale: jax.Array
+    x: Any
+    y: Any
+    labelled: Any
+    scale: Any
+    train: Any = None
+
+
+Place = Callable[[jax.Array], jax.Array]
+"""Says of an array with a row per example where its rows lie; see ``ladder_jax.parallel``."""
 
 
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
@@ -104,6 +113,8 @@ def train_step(
     batch: tuple[jax.Array, jax.Array, jax.Array],
     noise_key: jax.Array,
     track: bool | jax.Array = False,
+    share: Share | None = None,
+    place: Place | None = None,
 ) -> tuple[TrainState, CostDict]:
     """One gradient step.
 
@@ -111,32 +122,44 @@ def train_step(
       config: the network.
       optimizer: as from ``make_optimizer``.
       state: before the step.
-      batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape).
+      batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape), the whole of it.
       noise_key: root of the noise; the step's own key is folded in here.
       track: whether the labelled rows' clean moments enter the running statistics
         (a forward pass more, with the parameters before the step).
+      share: takes this device's share of batch and noise, under ``jax.pmap``; moments, gradients
+        and costs are those of the whole batch.
+      place: see ``Place``, under ``jax.jit``.
 
     Returns:
       State after the step and its costs by name.
     """
-    model: Any = Ladder(config)
+    model: Any = Ladder(config, share and share.axis_name)
     x_l, y_l, x_u = batch
     rows_u = len(x_u) if config.cost_layers else 0
     noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
+    weights = None
+    if share:
+        (x_l, y_l, x_u), noise, weights = share.of_batch(batch, noise)
+    if place:
+        x_l, y_l, x_u = map(place, (x_l, y_l, x_u))
+        noise = tuple(map(place, noise))
 
     def loss(params: Any) -> tuple[jax.Array, CostDict]:
         costs = model.apply(
-            {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise
+            {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise, weights
         )
         return costs.total, cost_dict(costs)
 
     def tracked(batch_stats: Any) -> Any:
         variables = {"params": state.params, "batch_stats": batch_stats}
-        return model.apply(variables, x_l, method="track", mutable=["batch_stats"])[1][
+        weight_l = weights and weights[0]
+        return model.apply(variables, x_l, weight_l, method="track", mutable=["batch_stats"])[1][
             "batch_stats"
         ]
 
     gradients, costs = jax.grad(loss, has_aux=True)(state.params)
+    if share:
+        gradients, costs = jax.lax.pmean((gradients, costs), share.axis_name)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
     state = state.replace(
@@ -152,7 +175,9 @@ def train_step(
 def epoch_orders(key: jax.Array, plan: Plan, data: TrainData, epoch: jax.Array) -> tuple:
     """Orders of the unlabelled and of the labelled rows in one epoch, as indices into x."""
     key = jax.random.fold_in(split_key(key)["order"], epoch)
-    order_u = jax.random.permutation(jax.random.fold_in(key, 0), len(data.x))
+    rows = len(data.x) if data.train is None else len(data.train)
+    order_u = jax.random.permutation(jax.random.fold_in(key, 0), rows)
+    order_u = order_u if data.train is None else data.train[order_u]
     if plan.same_rows:
         return order_u, order_u
     order_l = jax.random.permutation(jax.random.fold_in(key, 1), len(data.labelled))
@@ -166,6 +191,8 @@ def train_chunk(
     data: TrainData,
     key: jax.Array,
     track: bool | jax.Array,
+    share: Share | None = None,
+    place: Place | None = None,
 ) -> tuple[TrainState, CostDict]:
     """``plan.chunk_steps`` steps, all within one epoch, as one scan.
 
@@ -179,6 +206,7 @@ def train_chunk(
       data: the training rows.
       key: root key of the run.
       track: whether running statistics are collected.
+      share, place: as for ``train_step``.
 
     Returns:
       State after the chunk, and each cost of each step (chunk_steps,).
@@ -198,7 +226,7 @@ def train_chunk(
     def body(state: TrainState, step: jax.Array) -> tuple[TrainState, CostDict]:
         at_l, at_u = rows(order_l, step, plan.rows_l), rows(order_u, step, plan.rows_u)
         batch = inputs(at_l), data.y[at_l], inputs(at_u)
-        return train_step(config, optimizer, state, batch, noise_key, track)
+        return train_step(config, optimizer, state, batch, noise_key, track, share, place)
 
     return jax.lax.scan(body, state, first + jnp.arange(plan.chunk_steps))
 

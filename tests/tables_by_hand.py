@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import ladder_jax as lj
+from ladder_jax.identity import run_config
 from ladder_jax.ledger import Ledger
-from ladder_jax.runs import run_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 

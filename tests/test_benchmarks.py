@@ -1,10 +1,12 @@
 """The benchmarks' own arithmetic; their times are nobody's test."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ladder_jax as lj
@@ -12,26 +14,145 @@ import ladder_jax as lj
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Imports a file of ``benchmarks/`` by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+def run_benchmark(name, *words):
+    """What a benchmark prints."""
+    words = [sys.executable, f"benchmarks/{name}.py", *words]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("model", "gflop"),
     [("ladder", 3.217), ("bottom", 2.452), ("gamma", 2.295), ("baseline", 0.765)],
 )
-def test_floor_counts_the_products_of_a_step(monkeypatch, model, gflop):
+def test_floor_counts_the_products_of_a_step(benchmarks, model, gflop):
     """By hand for the ladder: (2·300 + 300·3)·784·1000 + … = 3.217 GFLOP."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import step
-
-    products = step.products_of_step(lj.presets.get(f"mnist-{model}-100").config, 100)
+    products = benchmarks("step").products_of_step(lj.presets.get(f"mnist-{model}-100").config, 100)
     assert sum(product.operations for product in products) / 1e9 == pytest.approx(gflop, abs=5e-4)
 
 
 @pytest.mark.slow
 def test_step_benchmark_prints_its_contract():
-    words = [sys.executable, "benchmarks/step.py", "--model=baseline", "--blocks=5"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    report = json.loads(done.stdout)
+    report = run_benchmark("step", "--model=baseline", "--blocks=5")
     assert {"model", "step_ms", "floor_ms", "floor_gflop", "ratio"} <= set(report)
     assert report["ratio"] == pytest.approx(report["step_ms"] / report["floor_ms"], rel=1e-2)
+
+
+def test_growth_varies_one_thing_at_a_time(benchmarks):
+    """Parameters by hand: W and V, β, γ and ten of the combinator per unit."""
+    growth = benchmarks("growth")
+    preset = lj.presets.get("mnist-ladder-100")
+    curves = growth.curves(preset.config, preset.train_config)
+    counted = {
+        name: {case.value: sum(lj.parameter_counts(case.config)) for case in cases}
+        for name, cases in curves.items()
+    }
+    whole = 2 * 1_536_500 + 2260 + 10 + 10 * (784 + 2260)
+    assert counted["depth"][2] == 2 * 261_000 + 510 + 10 + 10 * (784 + 510)
+    assert counted["depth"][8] - counted["depth"][7] == 2 * 250**2 + 250 + 10 * 250
+    assert counted["width"][0.5] == 2 * 580_750 + 1135 + 10 + 10 * (784 + 1135)
+    assert counted["width"][1] == whole
+    assert set(counted["batch"].values()) == set(counted["set"].values()) == {whole}
+    assert [growth.gflop(case) / 3.217 for case in curves["batch"]] == pytest.approx(
+        [0.5, 1, 2, 4], rel=1e-3
+    )
+    assert curves["depth"][1].config.denoising_weights == (1000, 10, 0.1, 0.1, 0.1)
+
+
+def test_growth_measures_and_draws(benchmarks):
+    growth = benchmarks("growth")
+    config = lj.LadderConfig((16, 4), (0, 0, 0), input_shape=(12,))  # compiled soonest
+    train_config = lj.TrainConfig(labels=4, batch_size=10, labelled_batch_size=4)
+    found = growth.measure([growth.Case(0.5, config, train_config)], blocks=1, steps=2)
+    (case,) = found
+    assert (case["value"], case["parameters"]) == (0.5, 256 + 20 + 4)  # W, β and γ of 12-16-4
+    assert case["step_ms"] > 0
+    figure = growth.draw(dict.fromkeys(growth.PANELS, found))
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == [
+        "hidden units, × the paper's",
+        "hidden layers of 250 units",
+        "rows in each half of a batch",
+        "unlabelled rows",
+    ]
+    (line,) = figure.axes[0].lines
+    assert line.get_xydata().tolist() == [[0.5, case["step_ms"]]]
+
+
+def test_chunk_is_that_of_a_run(benchmarks, tiny_config):
+    """Of nine steps in an epoch and four at most, the longest divisor: three."""
+    chunks = benchmarks("chunks")
+    train_config = lj.TrainConfig(labels=4, batch_size=10, labelled_batch_size=4)
+    data = chunks.random_data((12,), 90, 4)
+    assert chunks.chunk_of_run(tiny_config, train_config, data, 4).steps == 3
+
+
+def test_difference_between_implementations(benchmarks):
+    largest = benchmarks("agreement").largest_difference
+    ours = {"total": np.array(2.0), "W": np.array([4.0, -8.0])}
+    assert largest(ours, ours) == (0, "total")
+    assert largest(ours, ours | {"W": np.array([4.0, -7.0])}) == (1 / 8, "W")
+    assert largest(ours, ours | {"W": np.array([4.0, np.nan])}) == (np.inf, "W")
+    assert largest(ours, {"total": ours["total"]}) == (np.inf, "W")
+
+
+def test_check_sees_every_parameter(benchmarks, tiny_config):
+    """At the start values, V would get no gradient and a mistake in it would go unseen."""
+    problem = benchmarks("agreement").make_problem(tiny_config, 6)
+    assert {"total", "encoder/layer_1/kernel", "decoder/layer_2/kernel"} <= set(problem.expected)
+    assert all(np.abs(value).max() > 1e-6 for value in problem.expected.values())
+
+
+def test_peer_benchmark_without_torch():
+    hide = "import runpy, sys; sys.modules['torch'] = None; sys.path.insert(0, 'benchmarks')"
+    code = (
+        f"{hide}; sys.argv[1:] = []; runpy.run_path('benchmarks/peer_torch.py', None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    report = json.loads(done.stdout)
+    assert set(report) == {"skipped"} and "pip install torch" in report["skipped"]
+
+
+@pytest.mark.slow
+def test_peer_benchmark_prints_its_contract():
+    pytest.importorskip("torch")
+    report = run_benchmark("peer_torch", "--steps=3", "--blocks=5")
+    assert max(report["differences"].values()) < 2e-5
+    assert report["speedup_eager"] == pytest.approx(
+        report["torch_eager_ms"] / report["ladder_jax_ms"], rel=1e-2
+    )
+    assert (report["torch_compiled_ms"] is None) == (report["compile_error"] is not None)
+    assert len(report["blocks"]) == 5 and "torch" in report["versions"]
+
+
+@pytest.mark.slow
+def test_growth_benchmark_prints_its_contract(tmp_path):
+    picture = tmp_path / "growth.png"
+    report = run_benchmark(
+        "growth", "--model=baseline", "--steps=2", "--blocks=5", f"--plot={picture}"
+    )
+    assert [case["value"] for case in report["width"]] == [0.25, 0.5, 1, 2]
+    assert [case["value"] for case in report["depth"]] == [2, 3, 4, 5, 6, 7, 8]
+    assert [case["value"] for case in report["batch"]] == [50, 100, 200, 400]
+    assert [case["value"] for case in report["set"]] == [10_000, 60_000, 240_000]
+    assert {"device", "versions"} <= set(report)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_startup_benchmark_prints_its_contract(mnist_dir):
+    report = run_benchmark("startup", f"--data_dir={mnist_dir}")
+    assert set(report) == {"first_step_seconds", "peak_memory_mb", "device", "versions"}
+    assert report["first_step_seconds"] > 0 and report["peak_memory_mb"] > 100
 
 
 @pytest.mark.slow
@@ -42,3 +163,45 @@ def test_readme_examples_run(monkeypatch):
     for block in blocks:
         code = block.split("```")[0].replace("epochs=20", "epochs=1")
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_tables_have_a_row_for_each_object(benchmarks):
+    step = {"model": "ladder", "step_ms": 2.5, "blocks": [[1, 2]], "versions": {}}
+    seeds = {"model": "ladder", "at_once": [{"seeds": 1, "ms": 3}, {"seeds": 2, "ms": 5}]}
+    text = benchmarks("as_table").tables([json.dumps(step), "\n", json.dumps(seeds)])
+    assert text.split("\n") == [
+        *("| model | step_ms |", "|---|---|", "| ladder | 2.5 |", ""),
+        *("| model |  | seeds | ms |", "|---|---|---|---|"),
+        *("| ladder | at_once | 1 | 3 |", "| ladder | at_once | 2 | 5 |"),
+    ]
+
+
+@pytest.mark.slow
+def test_seeds_benchmark_prints_its_contract():
+    words = ("--model=baseline", "--seeds=1,2", "--blocks=5", "--steps=2")
+    one, two = run_benchmark("seeds", *words)["at_once"]
+    assert (one["seeds"], two["seeds"], two["devices"]) == (1, 2, 1)
+    for found in (one, two):
+        assert found["step_ms_per_seed"] == pytest.approx(
+            found["step_ms"] / found["seeds"], abs=1e-2
+        )
+        hours = found["step_ms"] * 150 * 600 / 3.6e6
+        assert found["runs_per_hour"] == pytest.approx(found["seeds"] / hours, rel=1e-2)
+
+
+@pytest.mark.slow
+def test_scaling_benchmark_prints_its_contract():
+    report = run_benchmark("scaling", "--model=baseline", "--devices=1,2", "--steps=2")
+    assert [(own["devices"], own["parallel"]) for own in report["layouts"]] == [
+        *((1, "jit"), (1, "pmap"), (2, "jit"), (2, "pmap"))
+    ]
+    assert report["layouts"][0]["times_one_device"] == 1
+    assert report["device"].startswith("2 x")
+
+
+@pytest.mark.slow
+def test_accelerator_benchmark_runs_on_a_cpu_within_its_budget(mnist_dir):
+    words = (f"--data_dir={mnist_dir}", "--budget=1", "--models=baseline")
+    report = run_benchmark("accelerator", *words)
+    assert report["agreement"] == {"costs": 0, "gradient": 0}  # the CPU with itself
+    assert "run_of_10_seeds" in report["left_out"]

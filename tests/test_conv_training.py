@@ -10,7 +10,7 @@ import pytest
 
 import ladder_jax as lj
 from ladder_jax.plan import longest_chunk, make_plan, step_operations
-from ladder_jax.training import TrainData, init_state, train_chunk
+from ladder_jax.training import TrainData, cost_names, init_state, train_chunk
 
 
 @pytest.fixture
@@ -82,13 +82,27 @@ def test_chunks_are_shorter_where_a_step_is_long():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist-conv_small_gamma-100", "cifar10-gamma-4000"])
-def test_full_ladder_on_the_papers_convolutional_nets(name):
-    """Which the paper left as future work: every layer decoded, some steps on few rows."""
+@pytest.mark.parametrize(
+    ("name", "steps", "every_layer"),
+    [("mnist-conv_small_gamma-100", 120, True), ("cifar10-gamma-4000", 32, False)],
+)
+def test_full_ladder_on_the_papers_convolutional_nets(name, steps, every_layer):
+    """Which the paper left as future work: every layer decoded, trained on few rows.
+
+    The yardstick is a decoder that ignores its inputs: it pays at least V(l), the variance of
+    the target, which is 1 above the input. The start, ẑ = 0, costs no less. To denoise each
+    input value by itself costs V n/(V + n), a quarter of V for the noise n = 0.09; for half of
+    V, v has to rise from 0 to 0.32. Adam moves a parameter by about its rate in a step, so 16
+    steps of 0.02 could do it in the layers with the weight, 0 and 1; there are twice as many.
+
+    To get below V(l) in every layer, offsets have to reach the mean of what they reconstruct.
+    At the start of Conv-Small that is 1.1 at most (4.2 after the global mean, but there the
+    encoder comes to meet it): 54 steps, again doubled. Conv-Large would take too long for that.
+    """
     preset = lj.presets.get(name)
     levels = len(preset.config.shapes)
-    weights = (100, 10, *[0.1] * (levels - 2))
-    config = dataclasses.replace(preset.config, denoising_weights=weights)
+    weights = np.array([100, 10, *[0.1] * (levels - 2)])
+    config = dataclasses.replace(preset.config, denoising_weights=weights.tolist())
     assert config.decoder_layers == tuple(range(levels))
     rng = np.random.default_rng(0)
     y = np.arange(20) % 10
@@ -96,10 +110,11 @@ def test_full_ladder_on_the_papers_convolutional_nets(name):
         0.2 * rng.normal(size=(20, *config.input_shape))
         + rng.normal(size=(10, *config.input_shape))[y] * 0.5
     )
+    ignorant = np.array([x.var((0, 1, 2)).mean(), *[1] * (levels - 1)])
     data = TrainData(
         jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32), jnp.arange(10), jnp.float32(1)
     )
-    settings = lj.TrainConfig(labels=10, batch_size=10, labelled_batch_size=10)
+    settings = lj.TrainConfig(labels=10, batch_size=10, labelled_batch_size=10, learning_rate=0.02)
     plan, key = make_plan(settings, 20, 10), jax.random.key(0)
     state = jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)
 
@@ -111,9 +126,15 @@ def test_full_ladder_on_the_papers_convolutional_nets(name):
 
     z_hat = jax.eval_shape(reconstruct, state.params)
     assert [z.shape for z in z_hat] == [(20, *shape) for shape in config.shapes]
-    chunk, totals = jax.jit(train_chunk, static_argnums=(0, 1)), []
-    for _ in range(10):
+    start, chunk, epochs = state.params, jax.jit(train_chunk, static_argnums=(0, 1)), []
+    for _ in range(steps // plan.chunk_steps):
         state, costs = chunk(config, plan, state, data, key, False)
-        totals += costs["total"].tolist()
-    assert np.isfinite(totals).all()
-    assert np.mean(totals[-4:]) < 0.85 * np.mean(totals[:4])
+        epochs.append([costs[name].mean() for name in cost_names(config)])
+    assert np.isfinite(epochs).all()
+    _, supervised, *denoising = np.mean(epochs[-5:], 0)
+    assert supervised < np.log(10)  # chance
+    assert weights @ denoising < 0.5 * (weights @ ignorant)
+    assert not every_layer or (denoising < ignorant).all(), denoising
+    # Nothing is left out: a first step of Adam alone would move any parameter by the rate.
+    moved = jax.tree.map(lambda new, old: jnp.abs(new - old).max(), state.params, start)
+    assert min(jax.tree.leaves(moved)) > settings.learning_rate, moved

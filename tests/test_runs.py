@@ -197,9 +197,9 @@ def test_test_set_is_looked_at_once_at_the_end(tiny_config, blobs, monkeypatch):
 
     looks, original = [], trainer.Trainer.error_percent
 
-    def look(self, statistics, x, y):
-        looks.append((len(self.metrics), x is self.data.x_test))
-        return original(self, statistics, x, y)
+    def look(self, statistics, x, y, run=0):
+        looks.append((len(self.metrics[1]), x is self.data.x_test))
+        return original(self, statistics, x, y, run)
 
     monkeypatch.setattr(trainer.Trainer, "error_percent", look)
     lj.train_and_evaluate(tiny_config, SETTINGS, blobs)

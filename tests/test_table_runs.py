@@ -42,11 +42,12 @@ def test_line_of_the_ledger(command):
     data = {"name": "mnist", "rows": 20, "sha256": small_data("mnist").fingerprint()}
     settings = LADDER.train_config.to_json() | {"seed": 2, "data_seed": 2}
     assert found.pop("finished").endswith("+00:00")
+    config = {"model": LADDER.config.to_json(), "training": settings, "num_seeds": 1, "data": data}
     assert found == {
         "cell": "mnist-ladder-100",
         "seed": 2,
         "test_error_percent": ERROR,
-        "config": {"model": LADDER.config.to_json(), "training": settings, "data": data},
+        "config": config,
         "versions": {"jax": "1"},
         "device": "1 x cpu",
         "wall_seconds": 2.5,

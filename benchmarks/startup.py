@@ -5,7 +5,7 @@ the start of the process to the first step (imports, data, compilation) and the 
 memory. The second chunk's time, with nothing left to compile, is taken off the first's.
 Set JAX_COMPILATION_CACHE_DIR to measure a start with JAX's compilation cache.
 
-python benchmarks/start.py --data_dir=FOLDER
+python benchmarks/startup.py --data_dir=FOLDER
 """
 
 import contextlib

@@ -1,0 +1,73 @@
+"""The processes of a run on several hosts: one on each, all with the same program.
+
+Each has the whole data set in its memory and computes with its own devices; only the first one
+writes. Some devices and hosts being only how a run is made, nothing else needs to know of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ladder_jax.errors import ConfigError, PeerError
+
+
+def initialize(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the processes of a run on several hosts; before anything else is done with JAX.
+
+    Args:
+      coordinator: host:port of process 0. This and the others are found by themselves on TPU
+        pods, under Slurm and Kubernetes.
+      num_processes: how many there are.
+      process_id: which of them this is, from 0.
+
+    Raises:
+      ConfigError: some of the three are missing, or the processes do not find each other.
+    """
+    given = (coordinator, num_processes, process_id)
+    if any(value is None for value in given) and given != (None, None, None):
+        problem = "give coordinator, num_processes and process_id, or none of them"
+        raise ConfigError("coordinator", coordinator, problem)
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        problem = f"the processes do not find each other ({str(error).splitlines()[0]})"
+        raise ConfigError("distributed", True, problem) from None
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes, of a run on several hosts."""
+    return jax.process_index() == 0
+
+
+def wait_for_processes(name: str) -> None:
+    """Returns when all processes of a run on several hosts have called it by that name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def any_process(wish: bool) -> bool:
+    """Whether one of the processes of a run on several hosts wishes it; all ask at once."""
+    if jax.process_count() == 1:
+        return wish
+    return bool(np.any(multihost_utils.process_allgather(np.array(wish))))
+
+
+@contextmanager
+def naming_lost_peers(where: str) -> Iterator[None]:
+    """Turns what JAX raises when another process of the run is gone into a ``PeerError``."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise PeerError(
+            f"another process of this run ended or cannot be reached "
+            f"({str(error).splitlines()[0]}); start all of them again: {where}"
+        ) from error

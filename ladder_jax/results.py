@@ -1,0 +1,111 @@
+"""What a finished run, or several seeds of one, leave: errors, summary, model."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.data import Split
+from ladder_jax.evaluation import Statistics, predict
+from ladder_jax.runfolder import Json
+from ladder_jax.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run, or several that differ in their seed.
+
+    Attributes:
+      config: the network.
+      train_config: how it was trained; of several seeds the first one's.
+      summary: what result.json holds.
+      variables: parameters and running statistics, see ``ladder_jax.model``.
+      statistics: for each kind the moments of layers 1…L, for ``lj.predict``.
+      metrics: one dictionary per epoch and seed, what metrics.jsonl holds.
+      split: indices of training, validation and labelled rows.
+      scale: of the data; stored values times it are the network's input.
+      prepare: what the data's preprocessing does to rows before that.
+      runs: of several seeds one result for each that did not diverge. The attributes from
+        ``variables`` on, but for ``metrics``, are then those of the first of them.
+    """
+
+    config: LadderConfig
+    train_config: TrainConfig
+    summary: Json
+    variables: dict[str, Any]
+    statistics: dict[str, Statistics]
+    metrics: list[Json]
+    split: Split
+    scale: float
+    prepare: Callable[[np.ndarray], np.ndarray]
+    runs: tuple[Result, ...] = ()
+
+    @property
+    def test_error_percent(self) -> float | None:
+        """By the default statistics; None if there was no test set or it was not touched."""
+        return self.summary["test_error_percent"]
+
+    @property
+    def validation_error_percent(self) -> float | None:
+        """The same on the held-out rows; None without any."""
+        return self.summary["validation_error_percent"]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Most probable class, (N,), of rows as the data set stores them, (N, …).
+
+        By the statistics that the reported error uses.
+        """
+        found = self.statistics[self.train_config.statistics]
+        with matmul_precision(self.train_config):  # as the reported error was measured
+            x = self.prepare(np.asarray(x))
+            return predict(self.config, self.variables, x, found, self.scale)
+
+
+def matmul_precision(train_config: TrainConfig) -> AbstractContextManager[None]:
+    """Accelerators would otherwise multiply in a shorter format than float32."""
+    return jax.default_matmul_precision(train_config.matmul_precision)
+
+
+def errors_of_run(trainer: Trainer, found: dict[str, Statistics], run: int = 0) -> Json:
+    """The errors of a trained model by every kind of statistics, an entry of result.json's runs.
+
+    The test set is looked at here and nowhere else, and not at all with rows held out.
+
+    Args:
+      trainer: after the last step.
+      found: for each kind the moments of layers 1…L.
+      run: which of the trainer's runs.
+    """
+
+    def errors(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        return {kind: trainer.error_percent(own, x, y, run) for kind, own in found.items()}
+
+    entry: Json = {"seed": trainer.seeds[run], "test_error_percent": None}
+    data = trainer.data
+    if trainer.train_config.validation:
+        entry["validation_error_percent"] = errors(*trainer.validation_rows(run))
+    elif data.x_test is not None and data.y_test is not None:
+        entry["test_error_percent"] = errors(data.x_test, data.y_test)
+    return entry
+
+
+def summarize(entries: Sequence[Json], kind: str) -> Json:
+    """Mean and standard deviation (n − 1) over finished runs, and the runs, as in result.json.
+
+    Args:
+      entries: one for each run, as from ``errors_of_run``; with a ``reason`` if it diverged.
+      kind: the statistics whose error is reported.
+    """
+    summary: Json = {}
+    for name in ("test_error_percent", "validation_error_percent"):
+        errors = [found[kind] for entry in entries if (found := entry.get(name))]
+        summary[name] = statistics.fmean(errors) if errors else None
+        summary[f"{name}_std"] = statistics.stdev(errors) if len(errors) > 1 else None
+    return summary | {"runs": list(entries)}

@@ -1,0 +1,149 @@
+"""Two real processes on this machine, two virtual devices each, as two hosts would be."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ladder_jax as lj
+
+DIGITS = Path(__file__).resolve().parent.parent / "experiments" / "digits.py"
+LIMIT = 240  # seconds; a process that waits for a lost peer would take for ever
+
+
+def start(folder, process, port, *words):
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [
+        *(sys.executable, DIGITS, f"--workdir={folder}", "--distributed"),
+        *(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={process}"),
+    ]
+    return subprocess.Popen(
+        [*map(str, command), *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_both(folder, *words):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [start(folder, process, port, *words) for process in (0, 1)]
+
+
+def finish(processes):
+    try:
+        return [process.communicate(timeout=LIMIT)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def read_costs(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["cost/total"] for line in lines]
+
+
+def alone(folder, *words):
+    done = subprocess.run(
+        [sys.executable, DIGITS, f"--workdir={folder}", "--quiet", *words],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        pytest.param(("--parallel=pmap",), marks=pytest.mark.slow),
+        pytest.param(("--num_seeds=4",), marks=pytest.mark.slow),
+    ],
+    ids=["jit", "pmap", "seeds"],
+)
+def test_two_hosts_train_as_one(tmp_path, words):
+    processes = start_both(tmp_path / "two", "--epochs=3", *words)
+    first, second = finish(processes)
+    assert [process.returncode for process in processes] == [0, 0], first + second
+    assert "test error" in first
+    assert "test error" not in second  # one process speaks
+    seeds = [word for word in words if "seeds" in word]
+    want = alone(tmp_path / "one", "--epochs=3", *seeds)
+    costs = read_costs(tmp_path / "two")
+    if not seeds:
+        assert costs == pytest.approx(read_costs(tmp_path / "one"), rel=1e-4)
+    got = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert got["device"].startswith("4 x")
+    assert len(got["runs"]) == len(want["runs"]) == (4 if seeds else 1)
+    assert got["test_error_percent"] == pytest.approx(want["test_error_percent"], abs=0.5)
+
+
+def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    words = ("--epochs=400", "--decay_start=1")
+    processes = start_both(folder, *words)
+    try:
+        wait_for_checkpoint(folder, processes)
+        processes[1].send_signal(signal.SIGKILL)
+        output = processes[0].communicate(timeout=LIMIT)[0]
+    finally:
+        finish(processes)
+    assert processes[0].returncode == 1, output
+    assert "error: another process of this run ended or cannot be reached" in output
+    assert "goes on from its last checkpoint" in output
+    assert "Traceback" not in output
+    done = len(read_costs(folder))
+    assert 5 <= done < 400
+    # The same, for fewer epochs than it would take, by SIGTERM to one of the two: both stop.
+    processes = start_both(folder, *words)
+    wait_for_more(folder, processes, done + 10)
+    processes[1].send_signal(signal.SIGTERM)
+    first, second = finish(processes)
+    assert [process.returncode for process in processes] == [130, 143], first + second
+    assert "run again to go on" in first
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    epochs = [json.loads(line)["epoch"] for line in lines]
+    assert epochs == list(range(1, len(epochs) + 1))
+
+
+def wait_for_checkpoint(folder, processes):
+    deadline = time.monotonic() + LIMIT
+    while not any(folder.glob("checkpoints/[0-9]*")):
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.2)
+
+
+def wait_for_more(folder, processes, lines):
+    deadline = time.monotonic() + LIMIT
+    while len(read_costs(folder)) < lines:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.2)
+
+
+def test_settings_of_hosts_are_checked():
+    with pytest.raises(lj.ConfigError, match="give coordinator, num_processes and process_id"):
+        lj.hosts.initialize("localhost:1")
+
+
+def test_one_host_alone_waits_for_nobody():
+    assert lj.hosts.is_first_process()
+    lj.hosts.wait_for_processes("nobody")
+    assert lj.hosts.any_process(True)
+    assert not lj.hosts.any_process(False)
