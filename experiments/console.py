@@ -26,27 +26,25 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     parse(values, about)
     try:
         chosen = settings(dataset, values)
-        if values.distributed:
-            lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
-        elif values.coordinator or values.num_processes or values.process_id is not None:
-            fail("coordinator, process_id and num_processes go with --distributed")
-        quiet = values.quiet or not lj.hosts.is_first_process()
-        if values.dry_run or not quiet:
-            print(describe(chosen), flush=True)
         if values.dry_run:
+            print(describe(chosen))
             print(layer_table(chosen.config))
             return
+        if not values.distributed and (values.coordinator or values.num_processes):
+            fail("coordinator and num_processes go with --distributed")
         summary = lj.finished_summary(
             chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
         )
+        data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
+        if values.distributed:  # with the data at hand, so that nobody waits for them
+            lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
+        quiet = values.quiet or not lj.hosts.is_first_process()
+        if not quiet:
+            print(describe(chosen), flush=True)
         if summary is None:
-            data = lj.data.load(dataset, data_dir=values.data_dir)
             summary = train(chosen, data, quiet=quiet).summary
         elif not quiet:
             print("this run was finished before; its result:")
-    except lj.PeerError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(1)  # an orderly exit would wait for the lost process
     except lj.LadderError as error:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save
@@ -87,7 +85,9 @@ def _on_terminal() -> bool:
 
 def fail(message: str) -> NoReturn:
     """One line on stderr, status 1."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if lj.hosts.are_several():
+        os._exit(1)  # an orderly exit would wait for processes that may be gone
     sys.exit(1)
 
 

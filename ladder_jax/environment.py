@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ def versions() -> dict[str, Any]:
     return found
 
 
-def device() -> str:
-    """The devices that JAX uses, in words; for a CPU its cores too."""
-    devices = jax.devices()
+def device(devices: Sequence[jax.Device] | None = None) -> str:
+    """Devices in words, by default all that JAX finds; for a CPU its cores too."""
+    devices = jax.devices() if devices is None else devices
     text = f"{len(devices)} x {devices[0].device_kind}"
     if devices[0].platform == "cpu":
         text += f" ({platform.machine()}, {os.cpu_count()} cores)"

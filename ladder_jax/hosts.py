@@ -21,6 +21,9 @@ def initialize(
 ) -> None:
     """Joins the processes of a run on several hosts; before anything else is done with JAX.
 
+    It waits for all of them, five minutes at most. Under Slurm JAX gives each task one GPU of its
+    node, elsewhere a process has all of its host's devices.
+
     Args:
       coordinator: host:port of process 0. This and the others are found by themselves on TPU
         pods, under Slurm and Kubernetes.
@@ -39,6 +42,11 @@ def initialize(
     except (ValueError, RuntimeError) as error:
         problem = f"the processes do not find each other ({str(error).splitlines()[0]})"
         raise ConfigError("distributed", True, problem) from None
+
+
+def are_several() -> bool:
+    """Whether this is one of several processes; asks without starting JAX's backends."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first_process() -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,12 @@ class RunFolder:
             raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
         return found
 
-    def truncate_metrics(self, seeds: Sequence[int], epochs: int) -> dict[int, list[Json]]:
+    def truncate_metrics(
+        self, seeds: Sequence[int], epochs: int, diverged: Collection[int] = ()
+    ) -> dict[int, list[Json]]:
         """Drops lines of epochs that will be trained again; returns those of the seeds that stay.
 
-        Lines of other seeds stay as they are.
+        Lines of other seeds stay as they are; those of diverged seeds may end before.
 
         Raises:
           RunError: lines are damaged or missing.
@@ -146,7 +148,7 @@ class RunFolder:
         found = self.metrics()
         for seed in seeds:
             found[seed] = found.get(seed, [])[:epochs]
-            if len(found[seed]) < epochs and seed not in self.diverged():
+            if len(found[seed]) < epochs and seed not in diverged:
                 raise RunError(
                     f"{self.path / 'metrics.jsonl'}: ends in epoch {len(found[seed])}, the "
                     f"checkpoint in {epochs}; choose another work folder or remove this one"
@@ -159,13 +161,15 @@ class RunFolder:
             os.replace(partial, self.path / "metrics.jsonl")
         return {seed: found[seed] for seed in seeds}
 
-    def write_diverged(self, reasons: dict[int, str]) -> None:
-        """Notes which of several seeds diverged, and how."""
-        self.write("diverged.json", {str(seed): reason for seed, reason in reasons.items()})
+    def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
+        """Notes which of several seeds diverged: seed -> after how many steps, and how."""
+        self.write("diverged.json", {str(seed): list(how) for seed, how in found.items()})
 
-    def diverged(self) -> dict[int, str]:
-        """What ``write_diverged`` noted."""
-        return {int(seed): reason for seed, reason in (self._read("diverged.json") or {}).items()}
+    def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
+        """What ``write_diverged`` noted of the first ``steps`` steps."""
+        noted = self._read("diverged.json") or {}
+        found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
+        return {seed: how for seed, how in found.items() if how[0] <= steps}
 
     def result(self) -> Json | None:
         """result.json of a finished run, None before."""

@@ -15,7 +15,12 @@ from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.errors import ConfigError, DivergedError, RunError
-from ladder_jax.hosts import is_first_process, naming_lost_peers, wait_for_processes
+from ladder_jax.hosts import (
+    any_process,
+    is_first_process,
+    naming_lost_peers,
+    wait_for_processes,
+)
 from ladder_jax.identity import (
     check_fits,
     normal_form,
@@ -74,31 +79,30 @@ def train_and_evaluate(
     check_fits(config, data)
     splits = [split_rows(run, data) for run in runs]
     at_once = _at_once(parallel, runs, data)
-    parallel.layout(num_seeds if at_once else 1)  # what can't be laid out is said before any work
+    layout = parallel.layout(num_seeds if at_once else 1)  # can't it be, that is said at once
     identity = run_config(config, train_config, data, num_seeds, at_once)
     versions = environment.versions()  # of the code that runs now, not of a later commit
-    folder = _open(workdir, identity, runs, splits)
-    summary = folder.result() if folder else None
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
-    job = _Job(config, data, parallel, folder, summary, show, should_stop, checkpoint_every)
-    made: list[_Made] = []
-    with matmul_precision(train_config):
-        for group in groups:
-            made.append(_make(job, runs[group], splits[group], apart=len(groups) > 1))
-            if all(not own.results for own in made) and len(made) == len(groups):
-                reasons = "; ".join(entry["reason"] for own in made for entry in own.entries)
-                raise DivergedError(f"all {num_seeds} seeds diverged: {reasons}")
+    kept = f"{workdir} goes on from its last checkpoint" if workdir else "nothing was saved"
+    with naming_lost_peers(kept), matmul_precision(train_config):
+        folder = _open(workdir, identity, runs, splits)
+        summary = folder.result() if folder else None
+        job = _Job(config, data, parallel, folder, summary, show, should_stop, checkpoint_every)
+        made = [_make(job, runs[own], splits[own], apart=len(groups) > 1) for own in groups]
+        wait_for_processes("evaluated")
     results = [result for own in made for result in own.results]
+    entries = [entry for own in made for entry in own.entries]
     metrics = [line for own in made for line in own.metrics]
+    if not results:
+        reasons = "; ".join(f"seed {entry['seed']} {entry['reason']}" for entry in entries)
+        raise DivergedError(f"all seeds diverged: {reasons}")
     if summary is None:
-        entries = [entry for own in made for entry in own.entries]
         summary = summarize(entries, train_config.statistics)
-        summary |= {"device": environment.device(), "config": identity, "versions": versions}
+        summary |= {"device": environment.device(layout.devices), "config": identity}
         # An earlier part of a resumed run took as long as its epochs did.
         seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
-        summary["wall_seconds"] = round(seconds, 1)
-        wait_for_processes("evaluated")
+        summary |= {"versions": versions, "wall_seconds": round(seconds, 1)}
         if folder:
             folder.write("result.json", summary)
     several = tuple(results) if num_seeds > 1 else ()
@@ -154,13 +158,16 @@ def _told_apart(on_progress: Callable[[Progress], None]) -> Callable[[Progress],
 def _at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
     if not parallel.seeds_at_once(len(runs)):
         return False
+    problem = ""
     if data.preprocessing and runs[0].validation and runs[0].data_seed is None:
         # Fitted on each seed's own training part, the inputs differ.
-        if parallel.seed_mode == "vmap":
-            problem = "with validation each seed's images are preprocessed anew; use sequential"
-            raise ConfigError("seed_mode", "vmap", problem)
-        return False
-    return True
+        problem = "with validation each seed's images are preprocessed anew; use sequential"
+    elif runs[0].prng != "threefry":
+        # JAX draws all of a batch of such keys from the first of them.
+        problem = f"prng={runs[0].prng} draws other numbers for several seeds at once; use threefry"
+    if problem and parallel.seed_mode == "vmap":
+        raise ConfigError("seed_mode", "vmap", problem)
+    return not problem
 
 
 def _open(
@@ -171,14 +178,20 @@ def _open(
 ) -> RunFolder | None:
     if workdir is None:
         return None
-    if not is_first_process():
-        wait_for_processes("folder")  # the first process makes it
-    folder = RunFolder(workdir, identity, normal_form, writes=is_first_process())
-    labelled = {str(run.seed): own.labelled.tolist() for run, own in zip(runs, splits, strict=True)}
-    folder.write("label_indices.json", labelled)
-    if is_first_process():
-        wait_for_processes("folder")
-    return folder
+    folder, problem = None, None
+    try:
+        if is_first_process():
+            folder = RunFolder(workdir, identity, normal_form)
+            pairs = zip(runs, splits, strict=True)
+            labelled = {str(run.seed): own.labelled.tolist() for run, own in pairs}
+            folder.write("label_indices.json", labelled)
+    except RunError as error:
+        problem = error
+    if any_process(problem is not None):  # before the others look: they wait here
+        raise problem or RunError(f"workdir={workdir}: the first process cannot use it")
+    if any_process(not os.path.exists(os.path.join(workdir, "config.json"))):
+        raise RunError(f"workdir={workdir}: not all hosts see it; choose a folder that they share")
+    return folder or RunFolder(workdir, identity, normal_form, writes=False)
 
 
 def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart: bool) -> _Made:
@@ -194,8 +207,8 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
     if runs[0].validation:  # the test set is then not touched, not even to prepare it
         data = dataclasses.replace(data, x_test=None, y_test=None)
     known = job.known(runs[0].seed)
-    if apart and known and "reason" in known:
-        return _Made([], [known], [])
+    if apart and known and "reason" in known and job.folder:
+        return _Made([], [known], job.folder.metrics().get(runs[0].seed, []))
     ready, transform = prepare(data, splits[0].train)
     with _checkpoints(job.folder, f"seed{runs[0].seed}" if apart else "") as checkpoints:
         layout = job.parallel.layout(len(runs))
@@ -238,10 +251,7 @@ def _checkpoints(folder: RunFolder | None, name: str) -> AbstractContextManager[
 
 def _train(job: _Job, trainer: Trainer) -> None:
     if job.summary is None:
-        where = job.folder and job.folder.path
-        kept = f"{where} goes on from its last checkpoint" if where else "nothing was saved"
-        with naming_lost_peers(kept):
-            trainer.train(job.on_progress, job.should_stop, job.checkpoint_every)
+        trainer.train(job.on_progress, job.should_stop, job.checkpoint_every)
     elif not trainer.is_finished:
         assert job.folder is not None, "a summary comes from a folder"
         raise RunError(

@@ -97,20 +97,22 @@ class Trainer:
         if checkpoints and (saved := checkpoints.restore_latest(layout.to_host(self.state))):
             self.state = layout.put_state(saved)
         self.step = int(np.ravel(layout.to_host(self.state.step))[0])
-        self.reasons: dict[int, str] = {}  # seed -> how it diverged
+        self._diverged_at: dict[int, tuple[int, str]] = {}  # seed -> after how many steps, how
         self.metrics: dict[int, list[Json]] = {seed: [] for seed in self.seeds}
         if folder:
-            done = self.step // self.plan.steps_per_epoch
+            noted = folder.diverged(self.step).items()
+            self._diverged_at = {seed: how for seed, how in noted if seed in self.seeds}
             if folder.result() is None:
-                self.metrics = folder.truncate_metrics(self.seeds, done)
+                done = self.step // self.plan.steps_per_epoch
+                self.metrics = folder.truncate_metrics(self.seeds, done, self._diverged_at)
             else:
                 found = folder.metrics()
                 self.metrics = {seed: found.get(seed, []) for seed in self.seeds}
-            # A run that diverged has no lines from then on.
-            gone = folder.diverged().items()
-            self.reasons = {
-                n: why for n, why in gone if n in self.metrics and len(self.metrics[n]) < done
-            }
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Of each seed that diverged, how."""
+        return {seed: reason for seed, (_, reason) in self._diverged_at.items()}
 
     @property
     def is_finished(self) -> bool:
@@ -203,7 +205,7 @@ class Trainer:
 
     def _live(self) -> list[int]:
         """Runs that have not diverged, by their place."""
-        return [run for run, seed in enumerate(self.seeds) if seed not in self.reasons]
+        return [run for run, seed in enumerate(self.seeds) if seed not in self._diverged_at]
 
     def _progress(
         self, chunk_steps: int, costs: dict[str, np.ndarray], line: Json | None
@@ -257,7 +259,8 @@ class Trainer:
                 bad.pop("total", None)  # it only repeats the others
             epoch, offset = divmod(self.step + first, self.plan.steps_per_epoch)
             what = ", ".join(f"cost/{name} is {value}" for name, value in bad.items())
-            self._diverged(run, f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}")
+            reason = f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}"
+            self._diverged(run, self.step + first + 1, reason)
 
     def _save(self, epoch: int) -> None:
         # The last step's own gradient shows in no cost yet.
@@ -267,21 +270,27 @@ class Trainer:
             own = (leaf[run] if self.layout.runs > 1 else leaf for leaf in trained)
             if not all(np.isfinite(leaf).all() for leaf in own):
                 what = f"diverged at the end of epoch {epoch}: a parameter is not finite"
-                self._diverged(run, what)
+                self._diverged(run, self.step, what)
         if self.checkpoints:
             self.checkpoints.save(state)
             release_memory()
 
-    def _diverged(self, run: int, what: str) -> None:
+    def _diverged(self, run: int, after: int, what: str) -> None:
         """Notes it; ends training if no run is left."""
-        self.reasons[self.seeds[run]] = what
+        self._diverged_at[self.seeds[run]] = after, what
         if self._live():
             if self.folder:
-                self.folder.write_diverged(self.reasons)
+                self.folder.write_diverged(self._diverged_at)
             return
+        told = (
+            what
+            if len(self.seeds) == 1
+            else "all seeds diverged: "
+            + "; ".join(f"seed {seed} {reason}" for seed, reason in self.reasons.items())
+        )
         kept = f"; what was computed is kept in {self.folder.path}" if self.folder else ""
         rate = self.plan.learning_rate
-        raise DivergedError(f"{what}; try a smaller learning_rate (it is {rate:g}){kept}")
+        raise DivergedError(f"{told}; try a smaller learning_rate (it is {rate:g}){kept}")
 
     def _stop(self, epoch: int) -> NoReturn:
         self._save(epoch)

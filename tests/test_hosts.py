@@ -121,6 +121,32 @@ def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     assert epochs == list(range(1, len(epochs) + 1))
 
 
+@pytest.mark.slow
+def test_folder_that_is_not_shared_or_is_another_runs_ends_all_hosts(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    apart = [start(tmp_path / f"own{process}", process, port) for process in (0, 1)]
+    for output in finish(apart):
+        assert "not all hosts see it" in output
+        assert "Traceback" not in output
+    alone(tmp_path / "one", "--epochs=2")
+    (tmp_path / "one" / "result.json").unlink()
+    processes = start_both(tmp_path / "one", "--epochs=3")
+    first, second = finish(processes)
+    assert "training.epochs is 2 there, 3 here" in first
+    assert "the first process cannot use it" in second
+    assert [process.returncode for process in (*apart, *processes)] == [1] * 4
+
+
+def test_a_dry_run_joins_nobody(tmp_path):
+    process = start(tmp_path / "none", 0, 1, "--dry_run")
+    (output,) = finish([process])
+    assert process.returncode == 0
+    assert "gaussian" in output
+    assert not (tmp_path / "none").exists()
+
+
 def wait_for_checkpoint(folder, processes):
     deadline = time.monotonic() + LIMIT
     while not any(folder.glob("checkpoints/[0-9]*")):

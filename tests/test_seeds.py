@@ -175,6 +175,54 @@ def test_all_seeds_diverged_is_an_error(tiny_config, blobs, tmp_path, parallel, 
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.parametrize("mode", ["sequential", "vmap"])
+def test_seed_that_diverges_in_its_last_step_stays_diverged(
+    tiny_config, blobs, tmp_path, monkeypatch, mode
+):
+    """It shows in no cost and its metrics are whole; the process ends before result.json."""
+    from ladder_jax import runs, trainer
+
+    original = trainer.Trainer._save
+
+    def poison_last(self, epoch):
+        if epoch == SETTINGS.epochs and 1 in self.seeds:
+            place = self.seeds.index(1)
+            spoil = lambda leaf: leaf.at[place].set(np.nan) if mode == "vmap" else leaf * np.nan  # noqa: E731
+            self.state = self.state.replace(params=jax.tree.map(spoil, self.state.params))
+        original(self, epoch)
+
+    monkeypatch.setattr(trainer.Trainer, "_save", poison_last)
+    words = {"num_seeds": 2, "parallel": MODES[mode], "workdir": tmp_path}
+    with monkeypatch.context() as ended:
+        ended.setattr(runs, "summarize", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lj.train_and_evaluate(tiny_config, SETTINGS, blobs, **words)
+    for _ in range(2):
+        result = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, **words)
+        first, second = result.summary["runs"]
+        assert "a parameter is not finite" in first["reason"]
+        assert result.summary["test_error_percent"] == second["test_error_percent"]["labelled"]
+        assert [run.train_config.seed for run in result.runs] == [2]
+        assert {seed: len(own) for seed, own in by_seed(result.metrics).items()} == {1: 3, 2: 3}
+
+
+def test_generators_that_cannot_draw_several_seeds_at_once_do_not(tiny_config, blobs):
+    settings = dataclasses.replace(SETTINGS, prng="rbg", epochs=1)
+    with pytest.raises(lj.ConfigError, match="prng=rbg draws other numbers"):
+        lj.train_and_evaluate(tiny_config, settings, blobs, num_seeds=2, parallel=MODES["vmap"])
+    several = lj.train_and_evaluate(
+        tiny_config, settings, blobs, num_seeds=2, parallel=lj.Parallel(devices=2)
+    )
+    alone = lj.train_and_evaluate(tiny_config, dataclasses.replace(settings, seed=2), blobs)
+    assert several.runs[1].metrics[0]["cost/total"] == pytest.approx(
+        alone.metrics[0]["cost/total"], rel=1e-5
+    )
+    threefry = lj.train_and_evaluate(
+        tiny_config, dataclasses.replace(settings, prng="threefry"), blobs
+    )
+    assert threefry.metrics[0]["cost/total"] != several.metrics[0]["cost/total"]
+
+
 def test_a_folder_of_other_seeds_or_another_mode_is_refused(tiny_config, blobs, tmp_path):
     settings = dataclasses.replace(SETTINGS, epochs=1)
     words = {"workdir": tmp_path}
