@@ -8,12 +8,16 @@ from types import TracebackType
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ladder_jax.errors import PeerError, RunError
+from ladder_jax.errors import RunError
+from ladder_jax.hosts import is_first_process, number_of_first_process, process_index
 from ladder_jax.training import TrainState
 
 
 class Checkpoints:
     """The newest states of one run, by step. Saves in the background; a context manager.
+
+    Of a run on several hosts the first process alone saves and all read: none waits here for
+    another one, which may be lost.
 
     Args:
       folder: created if absent.
@@ -29,7 +33,14 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        own, writes = process_index(), is_first_process()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep if writes else None,
+            save_interval_steps=1 if writes else 0,
+            create=False,
+            read_only=not writes,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(own, {own}, f"host{own}"),
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, state: TrainState) -> None:
@@ -39,7 +50,7 @@ class Checkpoints:
           state: of NumPy arrays that nobody changes; of several runs at once with a leading axis.
         """
         step = int(np.ravel(state.step)[0])
-        if step != self._manager.latest_step():
+        if is_first_process() and step != self._manager.latest_step():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
@@ -48,7 +59,7 @@ class Checkpoints:
         Raises:
           RunError: it is damaged or of another network.
         """
-        step = self._manager.latest_step()
+        step = number_of_first_process(self._manager.latest_step())
         if step is None:
             return None
         try:
@@ -72,7 +83,5 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None and issubclass(kind, PeerError):
-            return  # both would wait for the lost process
         self._manager.wait_until_finished()
         self._manager.close()

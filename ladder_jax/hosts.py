@@ -54,6 +54,19 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
+def process_index() -> int:
+    """Which of the processes of the run this one is, from 0."""
+    return jax.process_index()
+
+
+def number_of_first_process(number: int | None) -> int | None:
+    """What the first process of a run on several hosts calls it with, not negative; all ask."""
+    if jax.process_count() == 1:
+        return number
+    told = multihost_utils.broadcast_one_to_all(np.array(-1 if number is None else number))
+    return None if told < 0 else int(told)
+
+
 def wait_for_processes(name: str) -> None:
     """Returns when all processes of a run on several hosts have called it by that name."""
     if jax.process_count() > 1:

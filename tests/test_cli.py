@@ -234,7 +234,7 @@ def test_command_as_a_process_without_network_or_data(tmp_path, environment):
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
 def test_stopped_process_saves_and_continues(tmp_path, environment, number, status):
-    words = ["--epochs=100", "--labels=50", "--workdir=run"]
+    words = ["--epochs=100", "--labels=50", "--model=baseline", "--workdir=run"]
     with subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / "digits.py"), *words],
         cwd=tmp_path,

@@ -12,14 +12,14 @@ from ladder_jax.parallel import Layout, pmap_epoch, replicate, unreplicate
 from ladder_jax.plan import make_plan
 from ladder_jax.training import TrainData, init_state
 
-MLP = lj.LadderConfig((16, 8, 4), (10, 1, 0.1, 0.1), input_shape=(12,))
+MLP = lj.LadderConfig((16, 4), (10, 1, 0.1), input_shape=(12,))
 CONV = lj.LadderConfig(
-    ("conv:5:3:full", "maxpool:2", "conv:4:3", "globalmean"),
-    (10, 1, 0.5, 0.1, 0.1),
+    ("conv:4:3:full", "maxpool:2", "globalmean"),
+    (10, 1, 0.5, 0.1),
     input_shape=(7, 6, 2),
     activation="leaky_relu",
 )
-BASELINE = dataclasses.replace(MLP, denoising_weights=(0, 0, 0, 0))
+BASELINE = dataclasses.replace(MLP, denoising_weights=(0, 0, 0))
 CONFIGS = {"mlp": MLP, "conv": CONV, "baseline": BASELINE}
 SETTINGS = lj.TrainConfig(labels=20, batch_size=13, labelled_batch_size=10, learning_rate=0.01)
 KEY = jax.random.key(0)
@@ -100,7 +100,7 @@ def test_eight_devices_train_as_one_in_single_precision(kind, name):
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
 def test_the_papers_batches_work_on_eight_devices_as_they_are(kind):
-    config = lj.LadderConfig((16, 4), (10, 1, 0.1), input_shape=(12,))
+    config = lj.LadderConfig((4,), (10, 1), input_shape=(12,))
     data = make_data(config, np.float32, rows=400)
     data = data._replace(labelled=np.arange(100, dtype=np.int32))
     settings = lj.TrainConfig(labels=100)

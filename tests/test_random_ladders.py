@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import ladder_jax as lj
 from ladder_jax.mlp_combinator import parse_combinator
 
+OF_U_ALONE = ("relu", "sigmoid")
 WITH_U = [name for name in COMBINATORS if parse_combinator(name).uses_u]
 
 
@@ -40,11 +41,14 @@ def ladders(draw, combinators=("gaussian",)):
         layers.append(lj.Dense(3))
     levels = len(layers) + 1
     weights = draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=levels, max_size=levels))
-    names = st.sampled_from(list(combinators))
+    names = draw(st.lists(st.sampled_from(list(combinators)), min_size=levels, max_size=levels))
+    for i, above in enumerate(names[1:]):
+        if above == "none" and names[i] in OF_U_ALONE:  # there is no u under a layer without ẑ
+            names[i] = "gaussian"
     return lj.LadderConfig(
         tuple(layers),
         weights,
-        combinator=draw(st.lists(names, min_size=levels, max_size=levels)),
+        combinator=names,
         top_scale=draw(st.booleans()),
         input_shape=shape,
         activation=draw(st.sampled_from(["relu", "leaky_relu"])),
