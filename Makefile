@@ -12,12 +12,13 @@ INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
 .DEFAULT_GOAL := help
 # workers of pytest; each takes a core and up to 4 GB
 TEST_WORKERS ?= 2
-.PHONY: help demo test test-all bench lint format clean FORCE
+.PHONY: help demo test test-all soak bench lint format clean FORCE
 
 help:
 	@echo "make demo      set up .venv and run experiments/demo.py"
 	@echo "make test      set up .venv with the test tools; lint, type check, quick tests"
 	@echo "make test-all  the same with the slow tests too"
+	@echo "make soak      kills a run 200 times (KILLS=n) and compares: hours"
 	@echo "make bench     times of steps, seeds, devices and start-up, as tables; on an idle machine"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    ruff format, and what ruff check can mend"
@@ -29,10 +30,13 @@ demo: $(VENV)/.demo-installed
 # Quick to compile instead of quick to run; test-all has what users have.
 test: export XLA_FLAGS += --xla_backend_optimization_level=0
 test: lint
-	$(RUN) -m pytest -n $(TEST_WORKERS) -m "not slow" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TEST_WORKERS) -m "not slow and not soak" $(PYTEST_ARGS)
 
 test-all: lint
-	$(RUN) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TEST_WORKERS) -m "not soak" $(PYTEST_ARGS)
+
+soak: $(VENV)/.test-installed
+	$(RUN) -m pytest -m soak $(PYTEST_ARGS)
 
 bench: $(VENV)/.demo-installed
 	@{ for model in ladder bottom gamma baseline conv_fc conv_small_gamma conv_small_baseline; do \

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
 
 import ladder_jax as lj
 from ladder_jax.activations import ACTIVATIONS
+from ladder_jax.checks import whole
 from ladder_jax.combinators import COMBINATORS
 from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
 from ladder_jax.identity import with_seeds
@@ -49,6 +52,7 @@ class Settings(NamedTuple):
       workdir: the run folder.
       num_seeds: how many runs, with seeds from ``train_config.seed`` up.
       parallel: on which devices, and whether several seeds at once.
+      saving: keywords of ``lj.train_and_evaluate`` about checkpoints.
     """
 
     preset: lj.presets.Preset
@@ -58,6 +62,7 @@ class Settings(NamedTuple):
     workdir: str
     num_seeds: int = 1
     parallel: lj.Parallel = lj.Parallel()
+    saving: Mapping[str, Any] = MappingProxyType({})
 
 
 def define(dataset: str, labels: str) -> flags.FlagValues:
@@ -105,6 +110,9 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
     integer("num_processes", None, "How many there are, likewise.")
     string("prng", None, f"Random numbers: {' or '.join(GENERATORS)} (for TPUs).")
     string("matmul_precision", None, f"On accelerators: {', '.join(MATMUL_PRECISIONS)}.")
+    switch("resume", True, "Go on with the run in the work folder; else it is set aside there.")
+    integer("checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs from one checkpoint to the next.")
+    integer("keep", lj.KEEP, "How many of the newest checkpoints stay.")
     switch("dry_run", False, "Print configuration and layers, then exit.")
     switch("quiet", False, "Print only the result.")
     return values
@@ -127,7 +135,10 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"
     name += f"-{train_config.seed + num_seeds - 1}" if num_seeds > 1 else ""
     workdir = values.workdir or os.path.join("runs", name)
-    return Settings(preset, config, train_config, note, workdir, num_seeds, parallel)
+    saving = {name: values[name].value for name in ("resume", "checkpoint_every", "keep")}
+    for name in ("checkpoint_every", "keep"):
+        whole(name, saving[name], 1)
+    return Settings(preset, config, train_config, note, workdir, num_seeds, parallel, saving)
 
 
 def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import statistics
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -24,6 +26,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
       about: the command's docstring, for ``--help``.
     """
     parse(values, about)
+    logging.getLogger("absl").addFilter(_is_not_of_orbax)
     try:
         chosen = settings(dataset, values)
         if values.dry_run:
@@ -32,9 +35,11 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             return
         if not values.distributed and (values.coordinator or values.num_processes):
             fail("coordinator and num_processes go with --distributed")
-        summary = lj.finished_summary(
-            chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
-        )
+        summary = None
+        if values.resume:
+            summary = lj.finished_summary(
+                chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
+            )
         data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
             lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
@@ -69,6 +74,7 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
             workdir=chosen.workdir,
             on_progress=show,
             should_stop=lambda: stop.signal is not None,
+            **chosen.saving,
         )
     except lj.StoppedError as stopped:
         print(stopped, file=sys.stderr)
@@ -170,7 +176,14 @@ def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def parse(values: flags.FlagValues, about: str) -> None:
+def parse(values: flags.FlagValues, about: str, words: Sequence[str] = ()) -> list[str]:
+    """Parses the command line; --help prints and ends, a mistake is one line.
+
+    Args:
+      values: the flags, as defined.
+      about: the command's docstring.
+      words: names of the words that the command takes beside its flags.
+    """
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
         print(about.strip() + "\n")
         print(values.get_help())
@@ -179,9 +192,17 @@ def parse(values: flags.FlagValues, about: str) -> None:
         rest = values(sys.argv)[1:]
     except flags.Error as error:
         fail(str(error))
-    if rest:
-        hint = f"; did you mean --{rest[0]}?" if "=" in rest[0] else ""
-        fail(f"{rest[0]}: unexpected word on the command line{hint}")
+    if len(rest) < len(words):
+        fail(f"{words[len(rest)]} is missing; see --help")
+    if extra := rest[len(words) :]:
+        hint = f"; did you mean --{extra[0]}?" if "=" in extra[0] else ""
+        fail(f"{extra[0]}: unexpected word on the command line{hint}")
+    return rest
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    """It logs the traceback of a failed save, which ends in one line of ours anyway."""
+    return "orbax" not in record.pathname
 
 
 class _StopOnSignal:

@@ -1,6 +1,7 @@
 """Ladder Networks (Rasmus et al. 2015) in JAX and Flax."""
 
 from ladder_jax import data, hosts, layers, parallel, presets
+from ladder_jax.checkpoints import KEEP
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.costs import Costs
 from ladder_jax.data import Dataset
@@ -27,11 +28,14 @@ from ladder_jax.model import (
     parameter_counts,
 )
 from ladder_jax.parallel import Parallel
-from ladder_jax.results import Result
-from ladder_jax.runs import finished_summary, train_and_evaluate
+from ladder_jax.results import Model, Result
+from ladder_jax.runs import CHECKPOINT_EVERY, finished_summary, train_and_evaluate
 from ladder_jax.trainer import Progress
+from ladder_jax.weights import load
 
 __all__ = [
+    "CHECKPOINT_EVERY",
+    "KEEP",
     "STATISTICS",
     "Activations",
     "ConfigError",
@@ -47,6 +51,7 @@ __all__ = [
     "LadderConfig",
     "LadderError",
     "MaxPool",
+    "Model",
     "Parallel",
     "PeerError",
     "Progress",
@@ -64,6 +69,7 @@ __all__ = [
     "hosts",
     "init",
     "layers",
+    "load",
     "parallel",
     "parameter_counts",
     "population_statistics",

@@ -66,5 +66,5 @@ def choice(field: str, value: Any, choices: Iterable[str]) -> None:
       ConfigError: it is not.
     """
     names = list(choices)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ConfigError(field, value, f"choose one of: {', '.join(names)}")

@@ -6,6 +6,10 @@ Everything else that is raised is a bug of this package.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -47,6 +51,30 @@ class DivergedError(LadderError):
 
 class StoppedError(LadderError):
     """The caller asked the run to stop; what was computed is saved."""
+
+
+def no_space(error: BaseException) -> bool:
+    """Whether it, or what it came from, says that a disk, quota or file size is used up."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    text = str(error)
+    own = isinstance(error, OSError) and error.errno in full
+    told = any(os.strerror(number) in text for number in full) or "RESOURCE_EXHAUSTED" in text
+    cause = error.__cause__ or error.__context__
+    return own or told or (cause is not None and no_space(cause))
+
+
+@contextmanager
+def while_writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an ``OSError`` into a ``RunError`` that says what to do about that file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        mend = "make room" if no_space(error) else "see to it that it can be written"
+        raise RunError(
+            f"{path}: cannot be written ({reason}); {mend} and start again: the run goes on "
+            "from its last checkpoint"
+        ) from error
 
 
 def _short(value: Any, limit: int = 80) -> str:

@@ -10,39 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ladder_jax.errors import RunError
+from ladder_jax.locks import lock
 
 Line = dict[str, Any]
-
-if sys.platform == "win32":
-    import msvcrt
-    import time
-
-    def _lock(file: IO[bytes], wait: bool) -> bool:
-        while True:
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                return True
-            except PermissionError:  # another process has it
-                if not wait:
-                    return False
-                time.sleep(0.05)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes], wait: bool) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another process has it
-            return False
-        return True
 
 
 class Ledger:
@@ -107,7 +83,7 @@ class Ledger:
         """
         with self._open(self.path.with_name(self.path.name + ".lock")) as file:
             with self._writing():
-                _lock(file, wait=True)
+                lock(file, wait=True)
             yield
 
     def claim(self, key: str) -> AbstractContextManager[object] | None:
@@ -123,7 +99,7 @@ class Ledger:
         file = self._open(self.path.parent / ".claims" / name)
         try:
             with self._writing():
-                claimed = _lock(file, wait=False)
+                claimed = lock(file, wait=False)
         except BaseException:
             file.close()
             raise

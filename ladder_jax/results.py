@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -12,39 +12,68 @@ import jax
 import numpy as np
 
 from ladder_jax.config import LadderConfig, TrainConfig
-from ladder_jax.data import Split
+from ladder_jax.data import Preparation, Split
+from ladder_jax.errors import ConfigError
 from ladder_jax.evaluation import Statistics, predict
 from ladder_jax.runfolder import Json
 from ladder_jax.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished run, or several that differ in their seed.
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A trained network with all it needs to classify raw rows.
 
     Attributes:
       config: the network.
-      train_config: how it was trained; of several seeds the first one's.
-      summary: what result.json holds.
+      train_config: how it was trained.
       variables: parameters and running statistics, see ``ladder_jax.model``.
       statistics: for each kind the moments of layers 1…L, for ``lj.predict``.
-      metrics: one dictionary per epoch and seed, what metrics.jsonl holds.
-      split: indices of training, validation and labelled rows.
       scale: of the data; stored values times it are the network's input.
       prepare: what the data's preprocessing does to rows before that.
-      runs: of several seeds one result for each that did not diverge. The attributes from
-        ``variables`` on, but for ``metrics``, are then those of the first of them.
     """
 
     config: LadderConfig
     train_config: TrainConfig
-    summary: Json
     variables: dict[str, Any]
     statistics: dict[str, Statistics]
+    scale: float
+    prepare: Preparation
+
+    def predict(self, x: np.ndarray, statistics: str | None = None) -> np.ndarray:
+        """Most probable class, (N,), of rows as the data set stores them, (N, …).
+
+        Args:
+          x: the rows.
+          statistics: one of ``STATISTICS``; None is that of the reported error.
+
+        Raises:
+          ConfigError: no such statistics.
+          DataError: rows that do not fit the network.
+        """
+        kind = self.train_config.statistics if statistics is None else statistics
+        if kind not in self.statistics:
+            raise ConfigError("statistics", kind, f"is one of {', '.join(self.statistics)}")
+        found = self.statistics[kind]
+        with matmul_precision(self.train_config):  # as the reported error was measured
+            x = self.prepare(np.asarray(x))
+            return predict(self.config, self.variables, x, found, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Model):
+    """A finished run, or several that differ in their seed.
+
+    Attributes:
+      summary: what result.json holds.
+      metrics: one dictionary per epoch and seed, what metrics.jsonl holds.
+      split: indices of training, validation and labelled rows.
+      runs: of several seeds one result for each that did not diverge. What the model and the
+        split say is then of the first of them.
+    """
+
+    summary: Json
     metrics: list[Json]
     split: Split
-    scale: float
-    prepare: Callable[[np.ndarray], np.ndarray]
     runs: tuple[Result, ...] = ()
 
     @property
@@ -56,16 +85,6 @@ class Result:
     def validation_error_percent(self) -> float | None:
         """The same on the held-out rows; None without any."""
         return self.summary["validation_error_percent"]
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Most probable class, (N,), of rows as the data set stores them, (N, …).
-
-        By the statistics that the reported error uses.
-        """
-        found = self.statistics[self.train_config.statistics]
-        with matmul_precision(self.train_config):  # as the reported error was measured
-            x = self.prepare(np.asarray(x))
-            return predict(self.config, self.variables, x, found, self.scale)
 
 
 def matmul_precision(train_config: TrainConfig) -> AbstractContextManager[None]:

@@ -2,22 +2,30 @@
 
 ``config.json`` and ``label_indices.json`` are written before training, ``metrics.jsonl``
 grows by a line each epoch, ``result.json`` ends the run, ``checkpoints/`` is kept by
-``ladder_jax.checkpoints``. Every file but metrics.jsonl is replaced as a whole.
+``ladder_jax.checkpoints``. Every file but metrics.jsonl is replaced as a whole. A lock keeps a
+second process out while one trains.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ladder_jax import metrics_file
 from ladder_jax.errors import RunError
+from ladder_jax.locks import lock
 
 Json = dict[str, Any]
 
 _RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
+_ALL_FILES = (
+    *("config.json", "label_indices.json", "diverged.json", "weights.msgpack"),
+    *("figures", "report.html", *_RUN_FILES),
+)
 
 
 class RunFolder:
@@ -29,10 +37,14 @@ class RunFolder:
       normal_form: brings what an older version wrote into today's form before the two are
         compared.
       writes: whether this process writes. Of a run on several hosts only one does.
+      resume: else what there is of a run is moved into a folder before-1, before-2, … within.
 
     Raises:
-      RunError: the folder can't be written or holds another configuration's run.
+      RunError: the folder can't be written, holds another configuration's run, or another
+        process is at work in it.
     """
+
+    _lock: IO[str] | None = None
 
     def __init__(
         self,
@@ -40,10 +52,15 @@ class RunFolder:
         config: Json,
         normal_form: Callable[[Json], Json] = lambda known: known,
         writes: bool = True,
+        resume: bool = True,
     ):
         self.path, self.writes = Path(path), writes
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if writes:
+                self._lock_or_fail()
+            if not resume and writes:
+                self._set_aside()
             known = self._read("config.json")
             if known is None:
                 if found := [name for name in _RUN_FILES if (self.path / name).exists()]:
@@ -54,13 +71,61 @@ class RunFolder:
                 self.write("config.json", config)
             elif not os.access(self.path, os.W_OK):
                 raise PermissionError("no permission to write")
+            else:
+                self._check_same(normal_form(known), config)
         except OSError as error:
+            self.close()
             reason = error.strerror or str(error)
             raise RunError(
                 f"workdir={path}: cannot be written ({reason}); choose another"
             ) from None
-        if known is not None:
-            self._check_same(normal_form(known), config)
+        except RunError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets others have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _lock_or_fail(self) -> None:
+        """Keeps others from training here; a finished run may be read by many."""
+        file = open(self.path / ".lock", "a+")  # noqa: SIM115 - it is held for the whole run
+        if lock(file, wait=False):
+            self._lock = file
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            return
+        file.seek(0)
+        holder = file.read() or "another process"
+        file.close()
+        if self.result() is None:
+            raise RunError(
+                f"workdir={self.path}: {holder} is at work there; wait for it to end or "
+                "choose another work folder"
+            )
+
+    def _set_aside(self) -> None:
+        """Moves what there is of a run into a folder of its own within this one."""
+        found = [name for name in _ALL_FILES if (self.path / name).exists()]
+        if not found:
+            return
+        if self._lock is None:
+            raise RunError(f"workdir={self.path}: another process reads that run; try again")
+        number = 1
+        while (aside := self.path / f"before-{number}").exists():
+            number += 1
+        aside.mkdir()
+        for name in sorted(found, key=lambda name: name == "config.json"):
+            os.rename(self.path / name, aside / name)
 
     @classmethod
     def finished(
@@ -97,69 +162,31 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def write(self, name: str, values: Any) -> None:
-        """Replaces a JSON file; a reader sees the old or the new one, never a part."""
-        if not self.writes:
-            return
-        partial = self.path / f".{name}.partial"
-        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
-        os.replace(partial, self.path / name)
+        """Replaces a JSON file; see ``metrics_file.replace``."""
+        if self.writes:
+            text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+            metrics_file.replace(self.path / name, text)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replaces a file, likewise."""
+        if self.writes:
+            metrics_file.replace(self.path / name, content)
 
     def append_metrics(self, lines: list[Json]) -> None:
         """More lines of metrics.jsonl."""
-        if not self.writes:
-            return
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+        if self.writes:
+            metrics_file.append(self.path / "metrics.jsonl", lines)
 
     def metrics(self) -> dict[int, list[Json]]:
-        """All whole lines of metrics.jsonl by seed, one per epoch from the first.
-
-        Raises:
-          RunError: a line is damaged or missing.
-        """
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return {}
-        lines = path.read_text().splitlines(keepends=True)
-        found: dict[int, list[Json]] = {}
-        try:
-            for line in (json.loads(line) for line in lines if line.endswith("\n")):
-                found.setdefault(line["seed"], []).append(line)
-            whole = all(
-                [line["epoch"] for line in own] == list(range(1, len(own) + 1))
-                for own in found.values()
-            )
-        except (ValueError, TypeError, KeyError):
-            whole = False
-        if not whole:
-            raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
-        return found
+        """All whole lines of metrics.jsonl by seed, see ``metrics_file.read``."""
+        return metrics_file.read(self.path / "metrics.jsonl")
 
     def truncate_metrics(
         self, seeds: Sequence[int], epochs: int, diverged: Collection[int] = ()
     ) -> dict[int, list[Json]]:
-        """Drops lines of epochs that will be trained again; returns those of the seeds that stay.
-
-        Lines of other seeds stay as they are; those of diverged seeds may end before.
-
-        Raises:
-          RunError: lines are damaged or missing.
-        """
-        found = self.metrics()
-        for seed in seeds:
-            found[seed] = found.get(seed, [])[:epochs]
-            if len(found[seed]) < epochs and seed not in diverged:
-                raise RunError(
-                    f"{self.path / 'metrics.jsonl'}: ends in epoch {len(found[seed])}, the "
-                    f"checkpoint in {epochs}; choose another work folder or remove this one"
-                )
-        if self.writes:
-            lines = [line for own in found.values() for line in own]
-            lines.sort(key=lambda line: line["epoch"] if len(seeds) > 1 else 0)
-            partial = self.path / ".metrics.jsonl.partial"
-            partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            os.replace(partial, self.path / "metrics.jsonl")
-        return {seed: found[seed] for seed in seeds}
+        """Drops lines of epochs that will be trained again, see ``metrics_file.truncate``."""
+        path = self.path / "metrics.jsonl"
+        return metrics_file.truncate(path, seeds, epochs, diverged, self.writes)
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
         """Notes which of several seeds diverged: seed -> after how many steps, and how."""

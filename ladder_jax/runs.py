@@ -6,15 +6,15 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import NamedTuple
 
-from ladder_jax import environment
-from ladder_jax.checkpoints import Checkpoints
+from ladder_jax import environment, weights
+from ladder_jax.checkpoints import KEEP, Checkpoints
 from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
-from ladder_jax.errors import ConfigError, DivergedError, RunError
+from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError
 from ladder_jax.hosts import (
     any_process,
     is_first_process,
@@ -49,6 +49,8 @@ def train_and_evaluate(
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
+    keep: int = KEEP,
+    resume: bool = True,
 ) -> Result:
     """Trains one model, or one for each of several seeds, and measures its errors.
 
@@ -64,17 +66,21 @@ def train_and_evaluate(
       on_progress: called after each compiled chunk of steps.
       should_stop: asked after each chunk; if true the run is saved and left.
       checkpoint_every: epochs between checkpoints.
+      keep: how many of the newest checkpoints stay.
+      resume: if false and the folder has a run, that is moved into before-1, before-2, … there,
+        and a new one begins.
 
     Raises:
       ConfigError: the configuration does not fit the data.
-      RunError: the work folder can't be used.
+      RunError: the work folder can't be used, is in use, or a file there cannot be written.
       DivergedError: a cost is not finite in all runs; last checkpoints and metrics are kept. Where
         other seeds finish, a diverged one is in ``summary["runs"]`` with its ``reason``.
       StoppedError: ``should_stop`` said so, in any of several processes.
       PeerError: another process of a run on several hosts is gone.
     """
     started = time.perf_counter()
-    whole("checkpoint_every", checkpoint_every, 1)
+    for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
+        whole(name, value, 1)
     parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
     check_fits(config, data)
     splits = [split_rows(run, data) for run in runs]
@@ -85,26 +91,32 @@ def train_and_evaluate(
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
     kept = f"{workdir} goes on from its last checkpoint" if workdir else "nothing was saved"
-    with naming_lost_peers(kept), matmul_precision(train_config):
-        folder = _open(workdir, identity, runs, splits)
+    with ExitStack() as held:
+        held.enter_context(naming_lost_peers(kept))
+        held.enter_context(matmul_precision(train_config))
+        folder = _open(workdir, identity, runs, splits, resume)
+        if folder:
+            held.enter_context(folder)
         summary = folder.result() if folder else None
-        job = _Job(config, data, parallel, folder, summary, show, should_stop, checkpoint_every)
+        saving = _Saving(checkpoint_every, keep)
+        job = _Job(config, data, parallel, folder, summary, show, should_stop, saving)
         made = [_make(job, runs[own], splits[own], apart=len(groups) > 1) for own in groups]
         wait_for_processes("evaluated")
-    results = [result for own in made for result in own.results]
-    entries = [entry for own in made for entry in own.entries]
-    metrics = [line for own in made for line in own.metrics]
-    if not results:
-        reasons = "; ".join(f"seed {entry['seed']} {entry['reason']}" for entry in entries)
-        raise DivergedError(f"all seeds diverged: {reasons}")
-    if summary is None:
-        summary = summarize(entries, train_config.statistics)
-        summary |= {"device": environment.device(layout.devices), "config": identity}
-        # An earlier part of a resumed run took as long as its epochs did.
-        seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
-        summary |= {"versions": versions, "wall_seconds": round(seconds, 1)}
-        if folder:
-            folder.write("result.json", summary)
+        results = [result for own in made for result in own.results]
+        entries = [entry for own in made for entry in own.entries]
+        metrics = [line for own in made for line in own.metrics]
+        if not results:
+            reasons = "; ".join(f"seed {entry['seed']} {entry['reason']}" for entry in entries)
+            raise DivergedError(f"all seeds diverged: {reasons}")
+        if summary is None:
+            summary = summarize(entries, train_config.statistics)
+            summary |= {"device": environment.device(layout.devices), "config": identity}
+            # An earlier part of a resumed run took as long as its epochs did.
+            seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
+            summary |= {"versions": versions, "wall_seconds": round(seconds, 1)}
+            if folder:
+                folder.write_bytes("weights.msgpack", weights.pack(results))
+                folder.write("result.json", summary)  # last: it says that all is there
     several = tuple(results) if num_seeds > 1 else ()
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
 
@@ -125,6 +137,13 @@ def finished_summary(
     return RunFolder.finished(workdir, wanted, normal_form)
 
 
+class _Saving(NamedTuple):
+    """Epochs from one checkpoint to the next, and how many stay."""
+
+    every: int
+    keep: int
+
+
 class _Job(NamedTuple):
     """What all runs of a call share; ``summary`` is result.json if they were finished before."""
 
@@ -135,7 +154,7 @@ class _Job(NamedTuple):
     summary: Json | None
     on_progress: Callable[[Progress], None] | None
     should_stop: Callable[[], bool] | None
-    checkpoint_every: int
+    saving: _Saving
 
     def known(self, seed: int) -> Json | None:
         """The entry of a run in result.json."""
@@ -175,18 +194,22 @@ def _open(
     identity: Json,
     runs: Sequence[TrainConfig],
     splits: Sequence[Split],
+    resume: bool,
 ) -> RunFolder | None:
     if workdir is None:
         return None
     folder, problem = None, None
     try:
         if is_first_process():
-            folder = RunFolder(workdir, identity, normal_form)
+            folder = RunFolder(workdir, identity, normal_form, resume=resume)
             pairs = zip(runs, splits, strict=True)
             labelled = {str(run.seed): own.labelled.tolist() for run, own in pairs}
-            folder.write("label_indices.json", labelled)
+            if folder.result() is None:
+                folder.write("label_indices.json", labelled)
     except RunError as error:
         problem = error
+        if folder:
+            folder.close()
     if any_process(problem is not None):  # before the others look: they wait here
         raise problem or RunError(f"workdir={workdir}: the first process cannot use it")
     if any_process(not os.path.exists(os.path.join(workdir, "config.json"))):
@@ -210,7 +233,7 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
     if apart and known and "reason" in known and job.folder:
         return _Made([], [known], job.folder.metrics().get(runs[0].seed, []))
     ready, transform = prepare(data, splits[0].train)
-    with _checkpoints(job.folder, f"seed{runs[0].seed}" if apart else "") as checkpoints:
+    with _checkpoints(job, f"seed{runs[0].seed}" if apart else "") as checkpoints:
         layout = job.parallel.layout(len(runs))
         trainer = Trainer(job.config, runs, ready, splits, layout, job.folder, checkpoints)
         try:
@@ -224,7 +247,10 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
                 entry = {"seed": run.seed, "test_error_percent": None, "reason": reason}
                 made.entries.append(entry)
                 continue
-            found = {kind: trainer.statistics(kind, place) for kind in STATISTICS}
+            found = {}
+            for kind in STATISTICS:  # each may take minutes
+                _obey_stop(job)
+                found[kind] = trainer.statistics(kind, place)
             entry = job.known(run.seed) or errors_of_run(trainer, found, place)
             made.entries.append(entry)
             made.results.append(
@@ -245,13 +271,22 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
     return made
 
 
-def _checkpoints(folder: RunFolder | None, name: str) -> AbstractContextManager[Checkpoints | None]:
-    return Checkpoints(folder.checkpoints / name) if folder else nullcontext()
+def _obey_stop(job: _Job) -> None:
+    """After training, whose state is saved: nothing is lost."""
+    if job.summary is None and any_process(bool(job.should_stop and job.should_stop())):
+        kept = f"; saved in {job.folder.path}, run again to go on" if job.folder else ""
+        raise StoppedError(f"stopped in the evaluation{kept}")
+
+
+def _checkpoints(job: _Job, name: str) -> AbstractContextManager[Checkpoints | None]:
+    if job.folder is None:
+        return nullcontext()
+    return Checkpoints(job.folder.checkpoints / name, job.saving.keep)
 
 
 def _train(job: _Job, trainer: Trainer) -> None:
     if job.summary is None:
-        trainer.train(job.on_progress, job.should_stop, job.checkpoint_every)
+        trainer.train(job.on_progress, job.should_stop, job.saving.every)
     elif not trainer.is_finished:
         assert job.folder is not None, "a summary comes from a folder"
         raise RunError(

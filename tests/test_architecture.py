@@ -35,6 +35,8 @@ ORDER = [
     "training",
     "evaluation",
     "environment",
+    "locks",
+    "metrics_file",
     "runfolder",
     "ledger",
     "hosts",
@@ -43,6 +45,7 @@ ORDER = [
     "parallel",
     "trainer",
     "results",
+    "weights",
     "runs",
     "__init__",
 ]

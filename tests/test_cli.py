@@ -172,6 +172,8 @@ def test_run_prints_configuration_progress_and_result(command, tmp_path):
         "label_indices.json",
         "metrics.jsonl",
         "result.json",
+        "weights.msgpack",
+        ".lock",
         "checkpoints",
     }
     # Again: the result, at once. Another configuration: refused.

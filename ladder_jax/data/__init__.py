@@ -1,8 +1,18 @@
 """Data as NumPy arrays: sources, file formats, preprocessing, and the split into parts of rows."""
 
 from ladder_jax.data.dataset import Dataset, from_arrays
-from ladder_jax.data.preprocessing import prepare
-from ladder_jax.data.sources import load
+from ladder_jax.data.preprocessing import Preparation, Whitening, prepare
+from ladder_jax.data.sources import NAMES, load
 from ladder_jax.data.splits import Split, make_split
 
-__all__ = ["Dataset", "Split", "from_arrays", "load", "make_split", "prepare"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Preparation",
+    "Split",
+    "Whitening",
+    "from_arrays",
+    "load",
+    "make_split",
+    "prepare",
+]

@@ -13,7 +13,6 @@ computed in float64, in blocks of rows, and the result is float32.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import math
 import os
@@ -35,7 +34,6 @@ _BLOCK = 5000  # rows that are float64 at one time: 123 MB for CIFAR-10
 _FORMAT = 1  # of the cached numbers: raise it with any change of what is fitted
 
 Array = npt.NDArray[Any]
-Transform = Callable[[npt.ArrayLike], Array]
 
 
 class Whitening(NamedTuple):
@@ -48,6 +46,26 @@ class Whitening(NamedTuple):
 
     mean: Array
     matrix: Array
+
+
+class Preparation(NamedTuple):
+    """What a data set's preprocessing does to raw rows: a function of them, and its numbers.
+
+    Attributes:
+      whitening: after contrast normalisation; None leaves rows as they are.
+      shape: of a row.
+    """
+
+    whitening: Whitening | None = None
+    shape: tuple[int, ...] = ()
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Raw rows (N, *shape), N ≥ 0, as float32 rows for the network.
+
+        Raises:
+          DataError: rows of another shape.
+        """
+        return np.asarray(x) if self.whitening is None else _apply(self.whitening, self.shape, x)
 
 
 def contrast_normalize(x: npt.ArrayLike, norm: float = NORM) -> Array:
@@ -116,7 +134,7 @@ def prepare(
     data: Dataset,
     training_rows: npt.ArrayLike,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> tuple[Dataset, Transform]:
+) -> tuple[Dataset, Preparation]:
     """Applies the preprocessing that a data set asks for, fitted on some of its training rows.
 
     The fit is kept on disk under the hash of the rows it was fitted on. A damaged file is replaced;
@@ -139,7 +157,7 @@ def prepare(
       DataError: unknown preprocessing; training rows that are none or not there.
     """
     if checked_name(data.preprocessing, data.scale) is None:
-        return data, _unchanged
+        return data, Preparation()
     rows = _sorted_rows(training_rows, len(data.x_train))
     raw = data.x_train if len(rows) == len(data.x_train) else data.x_train[rows]
     folder = whitening_cache.folder(cache_dir)
@@ -151,16 +169,12 @@ def prepare(
     else:
         whitening = fit_whitening(raw, before=contrast_normalize)
         whitening_cache.save(folder, key, *whitening)
-    transform = functools.partial(_apply, whitening, data.input_shape)
+    transform = Preparation(whitening, data.input_shape)
     x_test = None if data.x_test is None else transform(data.x_test)
     done = dataclasses.replace(
         data, x_train=transform(data.x_train), x_test=x_test, scale=1.0, preprocessing=None
     )
     return done, transform
-
-
-def _unchanged(x: npt.ArrayLike) -> Array:
-    return np.asarray(x)
 
 
 def _apply(whitening: Whitening, shape: tuple[int, ...], x: npt.ArrayLike) -> Array:

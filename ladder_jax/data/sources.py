@@ -21,6 +21,9 @@ _MNIST_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+NAMES = ("cifar10", "digits", "mnist")
+"""What ``load`` knows."""
+
 _CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
 _DIGITS_TEST_ROWS = 500
 _DIGITS_ORDER = 20150709  # any constant; changing it changes every digits result
@@ -56,8 +59,8 @@ def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = 
     """
     if name == "digits":
         return _load_digits()
-    if name not in ("cifar10", "mnist"):
-        raise ConfigError("dataset", name, "choose one of cifar10, digits, mnist")
+    if name not in NAMES:
+        raise ConfigError("dataset", name, f"choose one of {', '.join(NAMES)}")
     if data_dir and manual_dir:
         raise ConfigError("manual_dir", manual_dir, f"data_dir={data_dir} is given too; drop one")
     if not manual_dir:

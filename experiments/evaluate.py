@@ -1,0 +1,90 @@
+"""Repeats the evaluation of a finished run, or extends it to other statistics or rows.
+
+python experiments/evaluate.py runs/digits-ladder-50-seed1
+python experiments/evaluate.py runs/mnist-ladder-100-seed1 --statistics=unlabelled
+python experiments/evaluate.py RUN --rows=validation --json
+
+It needs the run's weights.msgpack and config.json, and the data it was trained on.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import console
+from absl import flags
+
+import ladder_jax as lj
+from ladder_jax.identity import split_rows
+from ladder_jax.weights import seeds_of
+
+ROWS = ("test", "validation", "train")
+
+
+def define() -> flags.FlagValues:
+    """The command's flags."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("statistics", None, "One of them (default: all).", flag_values=values)
+    flags.DEFINE_enum("rows", "test", ROWS, "Which rows.", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Folder (or LADDER_DATA_DIR).", flag_values=values)
+    flags.DEFINE_boolean("json", False, "Print one JSON object.", flag_values=values)
+    return values
+
+
+def main(values: flags.FlagValues) -> None:
+    """Exits 1 on a user's mistake."""
+    (run,) = console.parse(values, __doc__, words=("RUN",))
+    try:
+        kinds = lj.STATISTICS if values.statistics is None else (values.statistics,)
+        if unknown := [kind for kind in kinds if kind not in lj.STATISTICS]:
+            problem = f"is one of {', '.join(lj.STATISTICS)}"
+            raise lj.ConfigError("statistics", unknown[0], problem)
+        models = [lj.load(run, seed) for seed in seeds_of(run)]
+        data = _data_of(Path(run), values.data_dir)
+        found = [
+            {"seed": model.train_config.seed} | _errors(model, data, values.rows, kinds)
+            for model in models
+        ]
+    except lj.LadderError as error:
+        console.fail(str(error))
+    if values.json:
+        print(json.dumps({"run": run, "rows": values.rows, "error_percent": found}))
+        return
+    print(f"{run}: error % on the {values.rows} rows of {data.name}")
+    print("seed      " + "".join(f"{kind:>14}" for kind in kinds))
+    for own in found:
+        print(f"{own['seed']:<10}" + "".join(f"{own[kind]:14.2f}" for kind in kinds))
+    if len(found) > 1:
+        means = (statistics.fmean(own[kind] for own in found) for kind in kinds)
+        print("mean      " + "".join(f"{mean:14.2f}" for mean in means))
+
+
+def _data_of(run: Path, data_dir: str | None) -> lj.Dataset:
+    known = json.loads((run / "config.json").read_text()).get("data", {})
+    if known.get("name") not in lj.data.NAMES:
+        raise lj.RunError(
+            f"{run}: is of data given as arrays ({known.get('name')}); use "
+            "ladder_jax.load(RUN).predict(x) in Python"
+        )
+    data = lj.data.load(known["name"], data_dir=data_dir)
+    if data.fingerprint() != known.get("sha256"):
+        raise lj.RunError(f"{run}: was trained on other data than these {data.name} files")
+    return data
+
+
+def _errors(
+    model: lj.Model, data: lj.Dataset, rows: str, kinds: tuple[str, ...]
+) -> dict[str, float]:
+    if rows == "test":
+        x, y = data.x_test, data.y_test
+    else:
+        at = getattr(split_rows(model.train_config, data), rows)
+        x, y = data.x_train[at], data.y_train[at]
+    if x is None or not len(x):
+        raise lj.RunError(f"rows={rows}: this run has none")
+    return {kind: lj.error_percent(model.predict(x, kind), y) for kind in kinds}
+
+
+if __name__ == "__main__":
+    sys.exit(main(define()))

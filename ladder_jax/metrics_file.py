@@ -1,0 +1,107 @@
+"""metrics.jsonl: one JSON object per epoch and seed, in whole lines."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from ladder_jax.errors import RunError, while_writing
+
+Json = dict[str, Any]
+
+
+def append(path: Path, lines: Sequence[Json]) -> None:
+    """Adds lines; if they cannot all be written, none of them stays.
+
+    Raises:
+      RunError: the disk is full or the file cannot be written.
+    """
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode()
+    with while_writing(path), open(path, "ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+def read(path: Path) -> dict[int, list[Json]]:
+    """All whole lines by seed, one per epoch from the first; none if there is no file.
+
+    Raises:
+      RunError: a line is damaged or missing.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return {}
+    found: dict[int, list[Json]] = {}
+    try:
+        for line in (json.loads(line) for line in lines if line.endswith(b"\n")):
+            found.setdefault(line["seed"], []).append(line)
+        whole = all(
+            [line["epoch"] for line in own] == list(range(1, len(own) + 1))
+            for own in found.values()
+        )
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
+    return found
+
+
+def truncate(
+    path: Path,
+    seeds: Sequence[int],
+    epochs: int,
+    diverged: Collection[int] = (),
+    writes: bool = True,
+) -> dict[int, list[Json]]:
+    """Drops lines of epochs that will be trained again; returns those of the seeds that stay.
+
+    Lines of other seeds stay as they are; those of diverged seeds may end before.
+
+    Args:
+      path: of the file.
+      seeds: the runs that go on.
+      epochs: how many of each are kept.
+      diverged: seeds whose lines may end sooner.
+      writes: whether the file is changed too.
+
+    Raises:
+      RunError: lines are damaged or missing, or the file cannot be written.
+    """
+    found = read(path)
+    for seed in seeds:
+        found[seed] = found.get(seed, [])[:epochs]
+        if len(found[seed]) < epochs and seed not in diverged:
+            raise RunError(
+                f"{path}: ends in epoch {len(found[seed])}, the checkpoint in {epochs}; "
+                "choose another work folder or remove this one"
+            )
+    if writes:
+        lines = [line for own in found.values() for line in own]
+        lines.sort(key=lambda line: line["epoch"] if len(seeds) > 1 else 0)
+        replace(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return {seed: found[seed] for seed in seeds}
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Replaces a file as a whole: a reader sees the old or the new one, never a part.
+
+    Raises:
+      RunError: the disk is full or the file cannot be written; the old one is unharmed.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with while_writing(path):
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)

@@ -1,0 +1,168 @@
+"""Trained models as files that load anywhere: ``weights.msgpack`` beside ``config.json``.
+
+Both are plain data, MessagePack and JSON: reading them runs no code that they hold. The weights
+file has, for each seed, parameters, running moments, the moments of each kind of statistics, and
+the data's scale and whitening.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import serialization
+
+from ladder_jax.batchnorm import Moments
+from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
+from ladder_jax.data import Preparation, Whitening
+from ladder_jax.errors import ConfigError, RunError
+from ladder_jax.model import init
+from ladder_jax.results import Model
+
+FORMAT = 1
+"""Version of the weights file; a reader refuses a later one."""
+
+
+def pack(models: Sequence[Model]) -> bytes:
+    """The weights file of models that differ in their seed only."""
+    return serialization.msgpack_serialize(
+        {
+            "format": FORMAT,
+            "seeds": {str(model.train_config.seed): _to_plain(model) for model in models},
+        }
+    )
+
+
+def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
+    """The model of a finished run.
+
+    Args:
+      run: run folder, or a folder that has its weights.msgpack and config.json, or that file.
+      seed: which of several; by default the first.
+
+    Raises:
+      RunError: there is none, it is damaged, or of a later version of this package.
+    """
+    path = Path(run)
+    path = path if path.name.endswith(".msgpack") else path / "weights.msgpack"
+    config, train_config = _read_config(path.parent / "config.json")
+    content = _read(path)
+    seeds = content["seeds"]
+    chosen = str(seed) if seed is not None else next(iter(seeds), "none")
+    if chosen not in seeds:
+        raise RunError(f"{path}: has no seed {chosen}; it has {', '.join(seeds) or 'none'}")
+    train_config = dataclasses.replace(train_config, seed=int(chosen))
+    try:
+        return _from_plain(seeds[chosen], config, train_config)
+    except Exception as error:  # whatever a damaged tree leads to, the way out is the same
+        raise _damaged(path, error) from error
+
+
+def seeds_of(run: str | os.PathLike[str]) -> list[int]:
+    """Seeds of the models in a run folder.
+
+    Raises:
+      RunError: as ``load``.
+    """
+    return [int(seed) for seed in _read(Path(run) / "weights.msgpack")["seeds"]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = serialization.msgpack_restore(path.read_bytes())
+        version = content["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                f"{path}: has format {version}, this version of ladder_jax reads up to "
+                f"{FORMAT}; install a newer one"
+            )
+        if version != FORMAT or not all(seed.isdigit() for seed in content["seeds"]):
+            raise ValueError("unknown content")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "no weights: give the folder of a finished run, or finish this one"
+        raise RunError(f"{path.parent}: holds {what}") from None
+    except RunError:
+        raise
+    except Exception as error:  # of damaged bytes
+        raise _damaged(path, error) from error
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return RunError(f"{path}: is damaged or of another network ({reason})")
+
+
+def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
+    try:
+        known = json.loads(path.read_text())
+        training = dict(known["training"])
+        return LadderConfig.from_json(known["model"]), TrainConfig.from_json(training)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except ConfigError as error:
+        what = "is damaged or of a newer version of ladder_jax"
+        raise RunError(f"{path}: {what} ({error})") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _to_plain(model: Model) -> dict[str, Any]:
+    prepare = model.prepare
+    whitening = prepare.whitening
+    return {
+        "variables": _arrays(model.variables),
+        "statistics": {kind: _arrays(found) for kind, found in model.statistics.items()},
+        "scale": float(model.scale),
+        "row_shape": list(prepare.shape),
+        "whitening": {} if whitening is None else _arrays(whitening),
+    }
+
+
+def _arrays(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, serialization.to_state_dict(tree))
+
+
+def _from_plain(plain: dict[str, Any], config: LadderConfig, train_config: TrainConfig) -> Model:
+    like = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+    vectors = [jax.ShapeDtypeStruct(shape[-1:], jnp.float32) for shape in config.shapes[1:]]
+    moments: Any = tuple(Moments(own, own) for own in vectors)  # type: ignore[arg-type]
+    whitening = plain["whitening"]
+    shape = tuple(int(size) for size in plain["row_shape"])
+    prepare = Preparation()
+    if whitening:
+        size = int(np.prod(shape))
+        wanted = Whitening(np.empty(0), np.empty(0))
+        found = serialization.from_state_dict(wanted, whitening)
+        if found.mean.shape != (size,) or found.matrix.shape != (size, size):
+            raise ValueError("whitening of another shape")
+        prepare = Preparation(found, shape)
+    return Model(
+        config=config,
+        train_config=train_config,
+        variables=_fitted(like, plain["variables"]),
+        statistics={kind: _fitted(moments, plain["statistics"][kind]) for kind in STATISTICS},
+        scale=float(plain["scale"]),
+        prepare=prepare,
+    )
+
+
+def _fitted(like: Any, plain: Any) -> Any:
+    """The tree as in ``like``, if all arrays have those shapes and are finite numbers."""
+    found = serialization.from_state_dict(like, plain)
+    for (path, wanted), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(found), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        if not isinstance(leaf, np.ndarray) or leaf.shape != wanted.shape:
+            raise ValueError(f"{name}: expected an array {wanted.shape}")
+        if leaf.dtype.kind not in "fi" or not np.isfinite(leaf).all():
+            raise ValueError(f"{name}: is not of finite numbers")
+    return jax.tree.map(jnp.asarray, found)

@@ -1,0 +1,211 @@
+"""Damaged, full and shared run folders: what was saved before is used, and nothing is lost."""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_runs import SETTINGS, without_seconds
+
+import ladder_jax as lj
+from ladder_jax.runfolder import RunFolder
+
+DIGITS = Path(__file__).resolve().parent.parent / "experiments" / "digits.py"
+
+
+@pytest.fixture
+def stopped(tiny_config, blobs, tmp_path):
+    """A run that was stopped after three of four epochs, each saved, and the whole run."""
+    settings = lj.TrainConfig(labels=20, epochs=4, batch_size=40, learning_rate=0.01)
+    words = {"checkpoint_every": 1, "workdir": tmp_path / "cut"}
+    whole = lj.train_and_evaluate(tiny_config, settings, blobs)
+    stops = iter([False, False, True])
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(
+            tiny_config, settings, blobs, should_stop=lambda: next(stops), **words
+        )
+    epochs = []
+
+    def go_on():
+        result = lj.train_and_evaluate(
+            tiny_config,
+            settings,
+            blobs,
+            on_progress=lambda progress: epochs.append(progress.metrics["epoch"]),
+            **words,
+        )
+        return result, epochs
+
+    return tmp_path / "cut", whole, go_on
+
+
+def files_of(step):
+    found = [path for path in step.rglob("*") if path.is_file() and path.stat().st_size]
+    return sorted(found, key=lambda path: path.stat().st_size, reverse=True)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 3, len(content), 97):
+        content[at] ^= 0x55
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": lambda files: [os.truncate(p, p.stat().st_size // 2) for p in files],
+    "emptied": lambda files: [p.write_bytes(b"") for p in files],
+    "flipped": lambda files: flip(files[0]),
+    "partly gone": lambda files: [p.unlink() for p in files[1:]],
+}
+
+
+def steps_of(folder):
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(stopped, damage, caplog):
+    folder, whole, go_on = stopped
+    older, newest = steps_of(folder)
+    DAMAGES[damage](files_of(folder / "checkpoints" / str(newest)))
+    logging.getLogger("absl").propagate = True
+    with caplog.at_level(logging.WARNING):
+        result, epochs = go_on()
+    assert epochs == [3, 4]  # the third is made again
+    warning = f"checkpoints/{newest}: is not a usable checkpoint"
+    assert [r for r in caplog.records if warning in r.getMessage()]
+    assert (folder / "checkpoints" / f"damaged-{newest}").is_dir()
+    assert without_seconds(result.metrics) == without_seconds(whole.metrics)
+    jax.tree.map(np.testing.assert_array_equal, result.variables, whole.variables)
+    assert older < newest == steps_of(folder)[0]
+
+
+def test_no_usable_checkpoint_is_one_clear_error(stopped):
+    folder, _, go_on = stopped
+    for step in steps_of(folder):
+        DAMAGES["emptied"](files_of(folder / "checkpoints" / str(step)))
+    with pytest.raises(lj.RunError, match="nor is an older one: remove the work folder"):
+        go_on()
+    assert len(steps_of(folder)) == 2  # left as they are
+
+
+def test_numbers_that_changed_on_the_disk_are_noticed(stopped, monkeypatch):
+    """Where the storage does not notice: one bit of the newest state is another one."""
+    from ladder_jax import checkpoints
+
+    _, whole, go_on = stopped
+    original, calls = checkpoints._unpack, []
+
+    def unpack(packed, like):
+        calls.append(None)
+        if len(calls) == 1:
+            packed = np.array(packed)
+            packed[len(packed) // 2] ^= 1
+        return original(packed, like)
+
+    monkeypatch.setattr(checkpoints, "_unpack", unpack)
+    result, epochs = go_on()
+    assert epochs[0] == 3
+    jax.tree.map(np.testing.assert_array_equal, result.variables, whole.variables)
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_so_many_checkpoints_are_kept(tiny_config, blobs, tmp_path, keep):
+    settings = lj.TrainConfig(labels=20, epochs=5, batch_size=40)
+    lj.train_and_evaluate(
+        tiny_config, settings, blobs, workdir=tmp_path, checkpoint_every=1, keep=keep
+    )
+    assert steps_of(tmp_path) == [5 * epoch for epoch in range(6 - keep, 6)]
+    with pytest.raises(lj.ConfigError, match="keep=0"):
+        lj.train_and_evaluate(tiny_config, settings, blobs, keep=0)
+
+
+def test_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tiny_config, blobs, tmp_path):
+    def again(progress):
+        with pytest.raises(lj.RunError, match=f"process {os.getpid()} on .* is at work there"):
+            lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+
+    result = lj.train_and_evaluate(
+        tiny_config, SETTINGS, blobs, workdir=tmp_path, on_progress=again
+    )
+    # The lock of one that has ended, even one that was killed, is nobody's; many may read.
+    for _ in range(2):
+        with RunFolder(tmp_path, json.loads((tmp_path / "config.json").read_text())):
+            found = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+        assert found.summary == result.summary
+
+
+def test_without_resume_an_earlier_run_is_set_aside(stopped, tiny_config, blobs):
+    folder, whole, _ = stopped
+    lines = (folder / "metrics.jsonl").read_text()
+    settings = whole.train_config
+    words = {"workdir": folder, "resume": False}
+    result = lj.train_and_evaluate(tiny_config, settings, blobs, **words)
+    assert (folder / "before-1" / "metrics.jsonl").read_text() == lines
+    assert len(steps_of(folder / "before-1")) == 2
+    assert without_seconds(result.metrics) == without_seconds(whole.metrics)
+    lj.train_and_evaluate(tiny_config, settings, blobs, **words)
+    assert (folder / "before-2" / "result.json").exists()
+
+
+@pytest.fixture
+def file_size_limit():
+    """Sets the largest file that may be written, which is how a full disk looks."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_metrics_line_that_does_not_fit_is_not_begun(tmp_path, file_size_limit):
+    from ladder_jax import metrics_file
+
+    path = tmp_path / "metrics.jsonl"
+    metrics_file.append(path, [{"seed": 1, "epoch": 1}])
+    before = path.read_bytes()
+    file_size_limit(len(before) + 5)
+    with pytest.raises(lj.RunError, match=r"metrics.jsonl: cannot be written .*make room"):
+        metrics_file.append(path, [{"seed": 1, "epoch": 2}])
+    with pytest.raises(lj.RunError, match="cannot be written"):
+        metrics_file.replace(path, "x" * 1000)
+    assert path.read_bytes() == before
+
+
+def test_full_disk_while_saving_leaves_the_checkpoint_before(tmp_path):
+    """A real run for which the room ends; with room again it ends like an undisturbed one."""
+
+    def start(folder):
+        words = ["--epochs=200", "--checkpoint_every=3", "--model=gamma", "--quiet"]
+        return subprocess.Popen(
+            [sys.executable, DIGITS, *words, f"--workdir={folder}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    with start(tmp_path / "cut") as process:
+        first = tmp_path / "cut" / "checkpoints" / "36"
+        while not first.exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "error:" in err
+    assert "cannot be written" in err
+    assert "make room and start again" in err
+    assert "Traceback" not in err
+    assert steps_of(tmp_path / "cut")
+    for folder in ("cut", "whole"):
+        with start(tmp_path / folder) as process:
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    for name in ("weights.msgpack", "label_indices.json"):
+        got, want = ((tmp_path / run / name).read_bytes() for run in ("cut", "whole"))
+        assert got == want
