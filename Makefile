@@ -12,7 +12,7 @@ INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
 .DEFAULT_GOAL := help
 # workers of pytest; each takes a core and up to 4 GB
 TEST_WORKERS ?= 2
-.PHONY: help demo test test-all soak bench lint format clean FORCE
+.PHONY: help demo test test-all soak audit bench lint format clean FORCE
 
 help:
 	@echo "make demo      set up .venv and run experiments/demo.py"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-all  the same with the slow tests too"
 	@echo "make soak      kills a run 200 times (KILLS=n) and compares: hours"
 	@echo "make bench     times of steps, seeds, devices and start-up, as tables; on an idle machine"
+	@echo "make audit     known weaknesses of the pinned packages; needs the network"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    ruff format, and what ruff check can mend"
 	@echo "make clean     remove .venv and caches; runs/ stays"
@@ -37,6 +38,11 @@ test-all: lint
 
 soak: $(VENV)/.test-installed
 	$(RUN) -m pytest -m soak $(PYTEST_ARGS)
+
+audit: $(VENV)/.demo-installed
+	@$(RUN) -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check install -qq pip-audit
+	$(VENV)/audit/bin/pip-audit -r requirements.txt --no-deps --disable-pip
 
 bench: $(VENV)/.demo-installed
 	@{ for model in ladder bottom gamma baseline conv_fc conv_small_gamma conv_small_baseline; do \

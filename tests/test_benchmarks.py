@@ -205,3 +205,11 @@ def test_accelerator_benchmark_runs_on_a_cpu_within_its_budget(mnist_dir):
     report = run_benchmark("accelerator", *words)
     assert report["agreement"] == {"costs": 0, "gradient": 0}  # the CPU with itself
     assert "run_of_10_seeds" in report["left_out"]
+
+
+@pytest.mark.slow
+def test_checkpoint_benchmark_relates_a_save_to_training():
+    report = run_benchmark("checkpoint", "--model=baseline", "--steps=20", "--blocks=2")
+    share = 100 * report["save_seconds"] / report["interval_seconds"]
+    assert report["overhead_percent"] == pytest.approx(share, abs=0.6)
+    assert report["megabytes"] > 12  # 1.5 million parameters and two moments of each, compressed

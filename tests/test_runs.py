@@ -101,6 +101,27 @@ def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeyp
     assert whole.summary["runs"] == cut.summary["runs"]
 
 
+def test_run_stopped_in_its_evaluation_only_evaluates_when_it_goes_on(tiny_config, blobs, tmp_path):
+    whole = lj.train_and_evaluate(tiny_config, SETTINGS, blobs)
+    steps = []
+    with pytest.raises(lj.StoppedError, match="stopped in the evaluation; saved in"):
+        lj.train_and_evaluate(
+            tiny_config,
+            SETTINGS,
+            blobs,
+            workdir=tmp_path,
+            on_progress=lambda progress: steps.append(progress.step == progress.steps),
+            should_stop=lambda: steps[-1],
+        )
+    assert not (tmp_path / "result.json").exists()
+    steps.clear()
+    again = lj.train_and_evaluate(
+        tiny_config, SETTINGS, blobs, workdir=tmp_path, on_progress=steps.append
+    )
+    assert not steps
+    assert again.summary["runs"] == whole.summary["runs"]
+
+
 def test_run_stopped_between_todays_chunk_boundaries_continues(
     tiny_config, blobs, tmp_path, monkeypatch
 ):
