@@ -45,11 +45,10 @@ def command(monkeypatch, capsys, tmp_path):
         signal.signal(number, handler)
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Of the processes that tests start: they share what they compile."""
-    cache = str(tmp_path_factory.mktemp("compiled"))
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": cache}
+@pytest.fixture
+def environment():
+    """Of the processes that tests start."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def script(name, *words, cwd, env):
@@ -93,6 +92,8 @@ def script(name, *words, cwd, env):
         ("digits", ["--statistics=test"], "statistics=test"),
         ("digits", ["--validation=1290"], "validation=1290"),
         ("digits", ["--validation=-1"], "validation=-1"),
+        ("digits", ["--keep=0"], "keep=0"),
+        ("digits", ["--checkpoint_every=0"], "checkpoint_every=0"),
         ("digits", ["--layers=10,conv:3:3"], "layers=conv:3:3: layer 2 needs an image"),
         ("digits", ["--layers=conv:3"], "layers=conv:3: not a layer; write one of: dense:UNITS"),
         ("digits", ["--layers="], "layers=(): needs at least one layer"),
@@ -124,6 +125,18 @@ def test_work_folder_that_cannot_be_written(command, tmp_path):
     status, _, err = command("digits", "--workdir=file/run", *SHORT)
     assert (status, err.count("\n")) == (1, 1)
     assert "cannot be written" in err
+
+
+def test_noresume_begins_anew_and_loses_nothing(command):
+    words = ("--model=baseline", "--epochs=3", "--checkpoint_every=1", "--keep=3", "--workdir=run")
+    assert command("digits", *words)[0] == 0
+    status, out, _ = command("digits", *words, "--noresume")
+    assert status == 0
+    assert "epoch 3/3" in out
+    for folder in (Path("run"), Path("run", "before-1")):
+        assert (folder / "result.json").exists()
+        steps = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
+        assert len(steps) == 3
 
 
 def test_help_and_dry_run(command, tmp_path):

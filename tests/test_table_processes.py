@@ -34,11 +34,10 @@ tables.main(tables.define())
 """
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Of the processes: they share what they compile."""
-    cache = str(tmp_path_factory.mktemp("compiled"))
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": cache}
+@pytest.fixture
+def environment():
+    """Of the processes."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def start(folder, environment, *words):
