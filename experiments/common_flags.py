@@ -131,7 +131,7 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
     num_seeds = len(with_seeds(train_config, values.num_seeds))
-    parallel = lj.Parallel(_devices(values.devices), values.parallel, values.seed_mode)
+    parallel = lj.Parallel(devices(values.devices), values.parallel, values.seed_mode)
     name = f"{dataset}-{values.model}-{labels}-seed{train_config.seed}"
     name += f"-{train_config.seed + num_seeds - 1}" if num_seeds > 1 else ""
     workdir = values.workdir or os.path.join("runs", name)
@@ -176,7 +176,8 @@ def _given(values: flags.FlagValues, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name].value for name in names if values[name].value is not None}
 
 
-def _devices(text: str | None) -> int | str | None:
+def devices(text: str | None) -> int | str | None:
+    """The flag of that name, as ``lj.Parallel`` takes it."""
     return None if text is None else _count("devices", text)
 
 

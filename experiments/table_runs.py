@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import console
+import table_groups
 from common_flags import Settings
 from table_cells import Cell
 from table_rows import Line, identity, make_rows, run_of
@@ -40,6 +41,8 @@ class Job:
       workdir: folder of the run folders.
       data_dir: for ``data.load``.
       quiet: print no progress.
+      parallel: devices, and whether they train several seeds at once.
+      at_once: how many at most.
     """
 
     title: str
@@ -50,6 +53,8 @@ class Job:
     workdir: str
     data_dir: str | None
     quiet: bool
+    parallel: lj.Parallel
+    at_once: int
 
     def missing(self) -> list[Run]:
         """The runs that are asked for and not in the ledger."""
@@ -81,6 +86,10 @@ def run_missing(job: Job, after_each: Callable[[], object]) -> bool:
     load, good = _Data(job.data_dir), True
     pending = job.missing()
     job.say(f"{len(pending)} of {len(job.asked)} runs are missing")
+    for runs in table_groups.group(pending, job.parallel, job.at_once):
+        if _claim_and_make_together(job, runs, load):
+            after_each()
+    pending = job.missing()
     while pending:
         busy, worked = [], False
         for run in pending:
@@ -114,6 +123,36 @@ def _claim_and_make(job: Job, run: Run, load: _Data) -> Literal["made", "there",
             return "failed"
         job.ledger.append(line)
         return "made"
+
+
+def _claim_and_make_together(job: Job, runs: list[Run], load: _Data) -> bool:
+    """Whether they were made; if not they are left to be made one by one."""
+    with ExitStack() as held:
+        for cell, seed in runs:
+            claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
+            if claim is None:
+                return False
+            held.enter_context(claim)
+        held.enter_context(_own_signals())
+        cell, first = runs[0]
+        missing = job.missing()
+        if not all(run in missing for run in runs) or any(_made_before(job, run) for run in runs):
+            return False
+        job.say(f"{cell.name} seeds {first} to {runs[-1][1]} at once")
+        chosen = table_groups.settings(runs, job.workdir, job.parallel)
+        try:
+            lines = table_groups.make(runs, chosen, load, _line, job.quiet)
+        except (lj.RunError, lj.DivergedError, lj.ConfigError) as error:
+            job.say(f"not at once: {error}")
+            return False
+        for line in lines:
+            job.ledger.append(line)
+    return True
+
+
+def _made_before(job: Job, run: Run) -> bool:
+    chosen = job.settings(run)
+    return bool(lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config))
 
 
 def _make(job: Job, run: Run, load: _Data) -> Line:

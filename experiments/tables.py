@@ -20,12 +20,14 @@ from typing import NoReturn
 
 import console
 from absl import flags
+from common_flags import devices
 from table_cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
 from table_figure import write as write_figure
 from table_runs import Job, run_missing
 from table_text import markdown
 
 import ladder_jax as lj
+from ladder_jax.checks import whole
 from ladder_jax.ledger import Ledger
 
 
@@ -45,6 +47,9 @@ def define() -> flags.FlagValues:
     integer("epochs", None, "Not the paper's: passes over the unlabelled rows.")
     integer("validation", None, "Not the paper's: rows held out; then no test is made.")
     integer("batch_size", None, "Not the paper's: unlabelled rows in a step.")
+    string("seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
+    string("devices", None, "Number of devices or all (default: 1; several seeds: all).")
+    integer("seeds_at_once", 10, "At most so many, where seeds are trained at once.")
     switch("dry_run", False, "Print the table and what is missing, run nothing.")
     switch("quiet", False, "Print only the table.")
     return values
@@ -100,6 +105,8 @@ def make_job(values: flags.FlagValues) -> Job:
         workdir=values.workdir,
         data_dir=values.data_dir,
         quiet=values.quiet,
+        parallel=lj.Parallel(devices(values.devices), seed_mode=values.seed_mode),
+        at_once=whole("seeds_at_once", values.seeds_at_once, 1),
     )
 
 

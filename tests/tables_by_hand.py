@@ -100,6 +100,8 @@ class Command:
         """Runs it; gives (status, stdout, stderr). Leaves the handlers of signals alone."""
         if not any(word.startswith("--table") for word in words):
             words = ("--table=small", *words)
+        if not any(word.startswith("--seed_mode") for word in words):
+            words = ("--seed_mode=sequential", *words)
         self.monkeypatch.setattr(sys, "argv", ["tables.py", *words])
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         status = 0
@@ -116,10 +118,11 @@ class Command:
         """What stands for ``console.train``."""
         assert data.name == chosen.preset.dataset
         self.trained.append((chosen.preset.name, chosen.train_config.seed, chosen.workdir))
-        config = run_config(chosen.config, chosen.train_config, data)
-        run = {"seed": chosen.train_config.seed, "test_error_percent": ERROR}
-        rest = {"versions": {"jax": "1"}, "device": "1 x cpu", "wall_seconds": 2.5}
-        return types.SimpleNamespace(summary={"runs": [run], "config": config, **rest})
+        seeds = range(chosen.train_config.seed, chosen.train_config.seed + chosen.num_seeds)
+        config = run_config(chosen.config, chosen.train_config, data, len(seeds), len(seeds) > 1)
+        runs = [{"seed": seed, "test_error_percent": ERROR} for seed in seeds]
+        rest = {"versions": {"jax": "1"}, "device": "1 x cpu", "wall_seconds": 2.5 * len(seeds)}
+        return types.SimpleNamespace(summary={"runs": runs, "config": config, **rest})
 
     @property
     def ledger(self):

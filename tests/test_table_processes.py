@@ -102,3 +102,23 @@ def test_two_processes_share_the_runs(tmp_path, environment):
     assert sorted(trained) == [f"runs/digits-small-50-epochs2-seed{n}" for n in (1, 2, 3, 4)]
     text = (tmp_path / "results" / "digits-epochs2.md").read_text()
     assert "Missing: 0 of the 4 runs" in text
+
+
+@pytest.mark.slow
+def test_seeds_at_once_have_the_errors_of_seeds_made_one_by_one(tmp_path, environment):
+    lines = {}
+    for mode in ("vmap", "sequential"):
+        (folder := tmp_path / mode).mkdir()
+        words = (f"--seed_mode={mode}", "--seeds=1-2", "--epochs=5", "--quiet")
+        with start(folder, environment, *words) as process:
+            _, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
+        ledger = (folder / "results" / "ledger.jsonl").read_text().splitlines()
+        lines[mode] = {line["seed"]: line for line in map(json.loads, ledger)}
+    trained = (tmp_path / "vmap" / "trained").read_text().split()
+    assert trained == ["runs/digits-small-50-epochs5-seed1-2"]
+    for seed in (1, 2):
+        at_once, alone = (lines[mode][seed] for mode in ("vmap", "sequential"))
+        assert at_once["config"] == alone["config"]
+        for kind, error in alone["test_error_percent"].items():
+            assert at_once["test_error_percent"][kind] == pytest.approx(error, abs=1)

@@ -160,3 +160,42 @@ def test_help(command):
     status, out, _ = command("--help")
     assert status == 0
     assert all(f"--{name}" in out for name in ("table", "cells", "seeds", "[no]dry_run"))
+
+
+def test_seeds_of_a_cell_are_trained_at_once_where_devices_are_made_for_that(command):
+    words = ("--seed_mode=vmap", "--seeds_at_once=4")
+    assert command(*words, "--cells=mnist-ladder-100", "--seeds=2")[0] == 0  # one is no group
+    assert command(*words, "--seeds=1-8")[0] == 0
+    ladder, gamma = "mnist-ladder-100", "mnist-gamma-1000"
+    assert command.trained == [
+        (ladder, 2, f"runs/{ladder}-seed2"),
+        (ladder, 3, f"runs/{ladder}-seed3-6"),
+        (ladder, 7, f"runs/{ladder}-seed7-8"),
+        (gamma, 1, f"runs/{gamma}-seed1-4"),
+        (gamma, 5, f"runs/{gamma}-seed5-8"),
+        (ladder, 1, f"runs/{ladder}-seed1"),
+    ]
+    assert sorted(command.ledger) == [(name, n) for name in (gamma, ladder) for n in range(1, 9)]
+    for line in command.lines:  # as of runs made one by one
+        assert line["config"]["training"]["seed"] == line["seed"]
+        assert line["config"]["num_seeds"] == 1
+        assert line["wall_seconds"] == 2.5
+    trained = list(command.trained)
+    assert command(*words, "--seeds=1-8")[0] == 0
+    assert command("--seeds=1-8")[0] == 0
+    assert command.trained == trained
+
+
+def test_group_that_cannot_be_trained_at_once_is_made_one_by_one(command, monkeypatch):
+    import console
+
+    train = command.train
+
+    def fails_at_once(chosen, data, quiet):
+        if chosen.num_seeds > 1:
+            raise lj.ConfigError("seed_mode", "vmap", "not here")
+        return train(chosen, data, quiet)
+
+    monkeypatch.setattr(console, "train", fails_at_once)
+    assert command("--seed_mode=vmap", "--seeds=1-2")[0] == 0
+    assert len(command.ledger) == 4
