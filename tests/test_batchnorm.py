@@ -48,6 +48,17 @@ def test_standardize_has_the_derivatives_of_the_separate_steps(x64, shape):
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_over_pmap_devices_are_those_of_the_whole_batch(x64, weighted):
+    x = np.random.default_rng(0).normal(3, 2, (2, 10, 4))  # ten rows on each of two devices
+    weight = np.ones((2, 10)) if weighted else None
+    own = jax.pmap(lambda x, w: standardize(x, w, "devices"), "devices")(x, weight)
+    want = standardize(jnp.asarray(x.reshape(20, 4)))
+    np.testing.assert_allclose(own[0].reshape(20, 4), want[0], rtol=1e-9)
+    for got, moment in zip(own[1], want[1], strict=True):
+        np.testing.assert_allclose(got, np.stack([moment] * 2), rtol=1e-9)
+
+
 def test_gradient_of_standardize_takes_two_sums_over_the_batch(x64):
     """Not three and more, as that of the separate steps."""
     pull = lambda g: jax.vjp(lambda x: standardize(x)[0], jnp.ones((50, 7)))[1](g)  # noqa: E731
