@@ -6,6 +6,9 @@ python experiments/cifar10.py --labels=4000 --model=baseline
 Flags without a default take the value of the paper's row.
 """
 
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
 import common_flags
 import console
 

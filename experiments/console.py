@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from absl import flags
-from common_flags import Settings, settings
+from common_flags import Settings, check_known, settings
 from progress import Bar, Lines
 
 import ladder_jax as lj
@@ -29,6 +29,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     logging.getLogger("absl").addFilter(_is_not_of_orbax)
     try:
         chosen = settings(dataset, values)
+        check_known(dataset, chosen)
         if values.dry_run:
             print(describe(chosen))
             print(layer_table(chosen.config))
@@ -40,6 +41,8 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             summary = lj.finished_summary(
                 chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
             )
+        if summary and _lacks_weights(chosen.workdir):
+            summary = None  # they are made anew
         data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
             lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
@@ -54,8 +57,17 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # head, say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     if lj.hosts.is_first_process():
         print(result_table(chosen, summary))
+
+
+def _lacks_weights(workdir: str) -> bool:
+    """Whether a finished run has lost its model and has what it can be made from."""
+    found = [os.path.exists(os.path.join(workdir, n)) for n in ("weights.msgpack", "checkpoints")]
+    return found == [False, True]
 
 
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:

@@ -3,6 +3,9 @@
 Both are trained on scikit-learn's 1797 real 8x8 digits; nothing is downloaded or written.
 """
 
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
 import os
 import sys
 import time

@@ -6,6 +6,9 @@ python experiments/digits.py --labels=50 --model=baseline
 Flags without a default take the value of the preset.
 """
 
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
 import common_flags
 import console
 

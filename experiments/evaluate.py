@@ -2,10 +2,13 @@
 
 python experiments/evaluate.py runs/digits-ladder-50-seed1
 python experiments/evaluate.py runs/mnist-ladder-100-seed1 --statistics=unlabelled
-python experiments/evaluate.py RUN --rows=validation --json
+python experiments/evaluate.py RUN --rows=test --json
 
 It needs the run's weights.msgpack and config.json, and the data it was trained on.
 """
+
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
 
 import json
 import statistics
@@ -17,7 +20,7 @@ from absl import flags
 
 import ladder_jax as lj
 from ladder_jax.identity import split_rows
-from ladder_jax.weights import seeds_of
+from ladder_jax.weights import folder_of, seeds_of
 
 ROWS = ("test", "validation", "train")
 
@@ -26,7 +29,9 @@ def define() -> flags.FlagValues:
     """The command's flags."""
     values = flags.FlagValues()
     flags.DEFINE_string("statistics", None, "One of them (default: all).", flag_values=values)
-    flags.DEFINE_enum("rows", "test", ROWS, "Which rows.", flag_values=values)
+    flags.DEFINE_enum(
+        "rows", None, ROWS, "Which (default: those of the run's own report).", flag_values=values
+    )
     flags.DEFINE_string("data_dir", None, "Folder (or LADDER_DATA_DIR).", flag_values=values)
     flags.DEFINE_boolean("json", False, "Print one JSON object.", flag_values=values)
     return values
@@ -41,17 +46,18 @@ def main(values: flags.FlagValues) -> None:
             problem = f"is one of {', '.join(lj.STATISTICS)}"
             raise lj.ConfigError("statistics", unknown[0], problem)
         models = [lj.load(run, seed) for seed in seeds_of(run)]
-        data = _data_of(Path(run), values.data_dir)
+        data = _data_of(folder_of(run), values.data_dir)
+        rows = values.rows or ("validation" if models[0].train_config.validation else "test")
         found = [
-            {"seed": model.train_config.seed} | _errors(model, data, values.rows, kinds)
+            {"seed": model.train_config.seed} | _errors(model, data, rows, kinds)
             for model in models
         ]
     except lj.LadderError as error:
         console.fail(str(error))
     if values.json:
-        print(json.dumps({"run": run, "rows": values.rows, "error_percent": found}))
+        print(json.dumps({"run": run, "rows": rows, "error_percent": found}))
         return
-    print(f"{run}: error % on the {values.rows} rows of {data.name}")
+    print(f"{run}: error % on the {rows} rows of {data.name}")
     print("seed      " + "".join(f"{kind:>14}" for kind in kinds))
     for own in found:
         print(f"{own['seed']:<10}" + "".join(f"{own[kind]:14.2f}" for kind in kinds))
@@ -61,7 +67,8 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _data_of(run: Path, data_dir: str | None) -> lj.Dataset:
-    known = json.loads((run / "config.json").read_text()).get("data", {})
+    known = json.loads((run / "config.json").read_text()).get("data")  # lj.load has read it
+    known = known if isinstance(known, dict) else {}
     if known.get("name") not in lj.data.NAMES:
         raise lj.RunError(
             f"{run}: is of data given as arrays ({known.get('name')}); use "

@@ -7,6 +7,9 @@ python experiments/mnist.py --labels=100 --model=conv_small_gamma
 Flags without a default take the value of the paper's row.
 """
 
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
 import common_flags
 import console
 

@@ -44,6 +44,9 @@ class Lines:
 
     def __call__(self, progress: lj.Progress) -> None:
         line = progress.metrics
+        if self.first and progress.step > progress.chunk_steps:
+            before = progress.step - progress.chunk_steps
+            print(f"{_seed_text(progress)}went on after step {before}", flush=True)
         if line is None:
             if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
                 costs = {f"cost/{name}": value for name, value in progress.costs.items()}

@@ -10,6 +10,9 @@ its settings are the cell's: short trials have a table of their own.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
 import functools
 import os
 import shlex

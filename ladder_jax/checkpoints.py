@@ -139,10 +139,14 @@ class Checkpoints:
                 problems.append((step, error))
         if problems and not found:
             raise RunError(
-                f"{problems[0][1]}; nor is an older one: remove the work folder or choose another"
+                f"{problems[0][1]}; nor is an older one: set this run aside (--noresume), or "
+                f"remove {self._folder} to train anew"
             )
         for step, problem in problems:
-            (self._folder / str(step)).rename(self._unused(f"damaged-{step}"))
+            try:
+                (self._folder / str(step)).rename(self._unused(f"damaged-{step}"))
+            except OSError as error:
+                raise RunError(f"{problem}; it cannot be renamed ({error.strerror})") from None
             logging.warning("%s; going on from the one before it", problem)
         if problems:
             self._manager.reload()

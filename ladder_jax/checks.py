@@ -29,9 +29,13 @@ def number(field: str, value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(field, value, "not a number")
-    if not math.isfinite(value) or value < 0:
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found) or found < 0:
         raise ConfigError(field, value, "must be a finite number, not below 0")
-    return float(value)
+    return found
 
 
 def numbers(field: str, values: Any) -> tuple[float, ...]:

@@ -248,6 +248,8 @@ def _set(config: Any, field: str, value: Any) -> None:
 
 def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(cls.__name__, values, "is made of named fields")
     for name, value in values.items():
         if name not in fields:
             raise ConfigError(name, value, f"{cls.__name__} has no such field")

@@ -30,7 +30,7 @@ class ConfigError(LadderError):
         self.field = field
         self.value = value
         self.problem = problem
-        super().__init__(f"{field}={_short(value)}: {problem}")
+        super().__init__(f"{_short(field)}={_short(value)}: {problem}")
 
 
 class DataError(LadderError):
@@ -81,6 +81,9 @@ def _short(value: Any, limit: int = 80) -> str:
     if isinstance(value, (list, tuple)):
         text = ",".join(str(item) for item in value)
     else:
-        text = str(value)
+        try:
+            text = str(value)
+        except ValueError:  # an int of thousands of digits
+            text = f"a huge {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

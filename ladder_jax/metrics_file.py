@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def read(path: Path) -> dict[int, list[Json]]:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
     found: dict[int, list[Json]] = {}
     try:
         for line in (json.loads(line) for line in lines if line.endswith(b"\n")):
@@ -49,10 +52,12 @@ def read(path: Path) -> dict[int, list[Json]]:
             [line["epoch"] for line in own] == list(range(1, len(own) + 1))
             for own in found.values()
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         whole = False
     if not whole:
-        raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
+        raise RunError(
+            f"{path}: is damaged; choose another work folder, or set this run aside (--noresume)"
+        )
     return found
 
 
@@ -83,13 +88,42 @@ def truncate(
         if len(found[seed]) < epochs and seed not in diverged:
             raise RunError(
                 f"{path}: ends in epoch {len(found[seed])}, the checkpoint in {epochs}; "
-                "choose another work folder or remove this one"
+                "choose another work folder, or set this run aside (--noresume)"
             )
     if writes:
-        lines = [line for own in found.values() for line in own]
-        lines.sort(key=lambda line: line["epoch"] if len(seeds) > 1 else 0)
-        replace(path, "".join(json.dumps(line) + "\n" for line in lines))
+        _write(path, found, len(seeds) > 1)
     return {seed: found[seed] for seed in seeds}
+
+
+def order(path: Path, at_once: bool) -> None:
+    """Puts the lines into the order of a run that was never stopped.
+
+    Args:
+      path: of the file.
+      at_once: whether the seeds are trained at once, epoch by epoch, or one after the other.
+    """
+    before = path.read_bytes() if path.exists() else b""
+    found = read(path)
+    if before != _text(found, at_once):
+        _write(path, found, at_once)
+
+
+def _write(path: Path, found: dict[int, list[Json]], at_once: bool) -> None:
+    replace(path, _text(found, at_once))
+
+
+def _text(found: dict[int, list[Json]], at_once: bool) -> bytes:
+    first, second = ("epoch", "seed") if at_once else ("seed", "epoch")
+    lines = [line for own in found.values() for line in own]
+    lines.sort(key=lambda line: (line[first], line[second]))
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def sync(path: Path) -> None:
+    """Returns once the file's lines are on the disk."""
+    if path.exists():
+        with while_writing(path), open(path, "ab") as file:
+            os.fsync(file.fileno())
 
 
 def replace(path: Path, content: str | bytes) -> None:
@@ -100,8 +134,13 @@ def replace(path: Path, content: str | bytes) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     with while_writing(path):
-        with open(partial, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            with open(partial, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise

@@ -162,8 +162,8 @@ class Layout:
     def init_state(self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
         """The states before the first step."""
         stacked = keys[0] if self.runs == 1 else jnp.stack(list(keys))
-        state = _init(config, plan, stacked)
-        return self.put_state(jax.tree.map(np.asarray, state)) if self._spread else state
+        # Put where the steps leave it, else the second call of the compiled chunk compiles anew.
+        return self.put_state(jax.tree.map(np.asarray, _init(config, plan, stacked)))
 
     def to_host(self, state: Any) -> Any:
         """A state, or a part of it, as NumPy arrays of its own; what a checkpoint holds."""

@@ -12,19 +12,22 @@ import json
 import os
 import platform
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ladder_jax import metrics_file
-from ladder_jax.errors import RunError
+from ladder_jax.errors import RunError, no_space
 from ladder_jax.locks import lock
 
 Json = dict[str, Any]
 
 _RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
+
+# In the order in which they can go, one by one, and what is left is an unfinished run.
 _ALL_FILES = (
-    *("config.json", "label_indices.json", "diverged.json", "weights.msgpack"),
-    *("figures", "report.html", *_RUN_FILES),
+    *("result.json", "report.html", "figures", "checkpoints", "metrics.jsonl"),
+    *("diverged.json", "weights.msgpack", "label_indices.json", "config.json"),
 )
 
 
@@ -44,7 +47,7 @@ class RunFolder:
         process is at work in it.
     """
 
-    _lock: IO[str] | None = None
+    _lock: IO[bytes] | None = None
 
     def __init__(
         self,
@@ -66,7 +69,8 @@ class RunFolder:
                 if found := [name for name in _RUN_FILES if (self.path / name).exists()]:
                     raise RunError(
                         f"workdir={path}: holds {found[0]} but no config.json, so nobody knows "
-                        "which run it is of; choose another work folder"
+                        "which run it is of; choose another work folder, or set it aside "
+                        "(--noresume)"
                     )
                 self.write("config.json", config)
             elif not os.access(self.path, os.W_OK):
@@ -76,10 +80,9 @@ class RunFolder:
         except OSError as error:
             self.close()
             reason = error.strerror or str(error)
-            raise RunError(
-                f"workdir={path}: cannot be written ({reason}); choose another"
-            ) from None
-        except RunError:
+            mend = "make room, or choose another" if no_space(error) else "choose another"
+            raise RunError(f"workdir={path}: cannot be written ({reason}); {mend}") from None
+        except BaseException:
             self.close()
             raise
 
@@ -97,15 +100,16 @@ class RunFolder:
 
     def _lock_or_fail(self) -> None:
         """Keeps others from training here; a finished run may be read by many."""
-        file = open(self.path / ".lock", "a+")  # noqa: SIM115 - it is held for the whole run
+        # It is held for the whole run. Unbuffered: closing it must not write.
+        file = open(self.path / ".lock", "a+b", buffering=0)  # noqa: SIM115
         if lock(file, wait=False):
             self._lock = file
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+            with suppress(OSError):  # only to tell others who it is
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}".encode())
             return
         file.seek(0)
-        holder = file.read() or "another process"
+        holder = file.read(200).decode(errors="replace") or "another process"
         file.close()
         if self.result() is None:
             raise RunError(
@@ -124,7 +128,7 @@ class RunFolder:
         while (aside := self.path / f"before-{number}").exists():
             number += 1
         aside.mkdir()
-        for name in sorted(found, key=lambda name: name == "config.json"):
+        for name in found:
             os.rename(self.path / name, aside / name)
 
     @classmethod
@@ -153,7 +157,7 @@ class RunFolder:
             raise RunError(
                 f"workdir={self.path}: holds a run with another configuration ("
                 + "; ".join(differing)
-                + "); choose another work folder or remove this one"
+                + "); choose another work folder, or set this run aside (--noresume)"
             )
 
     @property
@@ -188,6 +192,16 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         return metrics_file.truncate(path, seeds, epochs, diverged, self.writes)
 
+    def order_metrics(self, at_once: bool) -> None:
+        """Puts the lines of several seeds in order, see ``metrics_file.order``."""
+        if self.writes:
+            metrics_file.order(self.path / "metrics.jsonl", at_once)
+
+    def sync_metrics(self) -> None:
+        """Returns once the lines so far are on the disk."""
+        if self.writes:
+            metrics_file.sync(self.path / "metrics.jsonl")
+
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
         """Notes which of several seeds diverged: seed -> after how many steps, and how."""
         self.write("diverged.json", {str(seed): list(how) for seed, how in found.items()})
@@ -195,12 +209,18 @@ class RunFolder:
     def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
         """What ``write_diverged`` noted of the first ``steps`` steps."""
         noted = self._read("diverged.json") or {}
-        found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
+        try:
+            found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
+        except (TypeError, ValueError):
+            raise RunError(f"{self.path / 'diverged.json'}: is damaged; remove it") from None
         return {seed: how for seed, how in found.items() if how[0] <= steps}
 
     def result(self) -> Json | None:
         """result.json of a finished run, None before."""
-        return self._read("result.json")
+        found = self._read("result.json")
+        if found is not None and not isinstance(found.get("runs"), list):
+            raise RunError(f"{self.path / 'result.json'}: is damaged; remove it to evaluate anew")
+        return found
 
     def _read(self, name: str) -> Json | None:
         path = self.path / name
@@ -208,10 +228,15 @@ class RunFolder:
             found = json.loads(path.read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise RunError(f"{path}: is damaged; choose another work folder or remove this one")
+            raise RunError(
+                f"{path}: is damaged; choose another work folder, or set this run aside "
+                "(--noresume)"
+            )
         return found
 
 

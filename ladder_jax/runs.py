@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple
 
 from ladder_jax import environment, weights
@@ -30,7 +30,7 @@ from ladder_jax.identity import (
     with_seeds,
 )
 from ladder_jax.parallel import Parallel
-from ladder_jax.results import Result, errors_of_run, matmul_precision, summarize
+from ladder_jax.results import Model, Result, errors_of_run, matmul_precision, summarize
 from ladder_jax.runfolder import Json, RunFolder
 from ladder_jax.trainer import Progress, Trainer
 
@@ -98,6 +98,11 @@ def train_and_evaluate(
         if folder:
             held.enter_context(folder)
         summary = folder.result() if folder else None
+        if folder and any_process(summary is None):
+            summary = None  # not all hosts see it yet
+        if folder and summary:
+            with suppress(RunError):  # without its weights it is made from its last checkpoint
+                return _finished(folder, summary, runs, splits)
         saving = _Saving(checkpoint_every, keep)
         job = _Job(config, data, parallel, folder, summary, show, should_stop, saving)
         made = [_make(job, runs[own], splits[own], apart=len(groups) > 1) for own in groups]
@@ -114,9 +119,10 @@ def train_and_evaluate(
             # An earlier part of a resumed run took as long as its epochs did.
             seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
             summary |= {"versions": versions, "wall_seconds": round(seconds, 1)}
-            if folder:
-                folder.write_bytes("weights.msgpack", weights.pack(results))
-                folder.write("result.json", summary)  # last: it says that all is there
+        if folder:
+            folder.order_metrics(at_once)
+            folder.write_bytes("weights.msgpack", weights.pack(results))
+            folder.write("result.json", summary)  # last: it says that all is there
     several = tuple(results) if num_seeds > 1 else ()
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
 
@@ -135,6 +141,35 @@ def finished_summary(
     wanted = settings(config, train_config, num_seeds)
     wanted.pop("seed_mode", None)  # how it was made, of a finished run
     return RunFolder.finished(workdir, wanted, normal_form)
+
+
+def _finished(
+    folder: RunFolder, summary: Json, runs: Sequence[TrainConfig], splits: Sequence[Split]
+) -> Result:
+    """The result of a finished run from its files, which stay as they are.
+
+    Raises:
+      RunError: its weights are absent or damaged.
+    """
+    metrics, results = folder.metrics(), []
+    by_seed = {run.seed: (run, split) for run, split in zip(runs, splits, strict=True)}
+    for entry in summary["runs"]:
+        if "reason" in entry:
+            continue
+        run, split = by_seed[entry["seed"]]
+        model = weights.load(folder.path, run.seed)
+        known = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
+        results.append(
+            Result(
+                **known | {"train_config": run},
+                summary=summarize([entry], run.statistics),
+                metrics=metrics.get(run.seed, []),
+                split=split,
+            )
+        )
+    lines = [line for run in runs for line in metrics.get(run.seed, [])]
+    several = tuple(results) if len(runs) > 1 else ()
+    return dataclasses.replace(results[0], summary=summary, metrics=lines, runs=several)
 
 
 class _Saving(NamedTuple):
@@ -232,6 +267,8 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
     known = job.known(runs[0].seed)
     if apart and known and "reason" in known and job.folder:
         return _Made([], [known], job.folder.metrics().get(runs[0].seed, []))
+    if apart:
+        _obey_stop(job, f"stopped before seed {runs[0].seed}")
     ready, transform = prepare(data, splits[0].train)
     with _checkpoints(job, f"seed{runs[0].seed}" if apart else "") as checkpoints:
         layout = job.parallel.layout(len(runs))
@@ -241,6 +278,8 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
         except DivergedError:
             if not apart:
                 raise
+        if checkpoints:
+            checkpoints.wait()  # the evaluation may take long
         made = _Made([], [], [line for seed in trainer.seeds for line in trainer.metrics[seed]])
         for place, run in enumerate(runs):
             if reason := trainer.reasons.get(run.seed):
@@ -249,7 +288,7 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
                 continue
             found = {}
             for kind in STATISTICS:  # each may take minutes
-                _obey_stop(job)
+                _obey_stop(job, "stopped in the evaluation")
                 found[kind] = trainer.statistics(kind, place)
             entry = job.known(run.seed) or errors_of_run(trainer, found, place)
             made.entries.append(entry)
@@ -266,16 +305,14 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
                     prepare=transform,
                 )
             )
-        if checkpoints:
-            checkpoints.wait()  # a result says that the run is whole
     return made
 
 
-def _obey_stop(job: _Job) -> None:
-    """After training, whose state is saved: nothing is lost."""
+def _obey_stop(job: _Job, what: str) -> None:
+    """Where all that was computed is saved."""
     if job.summary is None and any_process(bool(job.should_stop and job.should_stop())):
         kept = f"; saved in {job.folder.path}, run again to go on" if job.folder else ""
-        raise StoppedError(f"stopped in the evaluation{kept}")
+        raise StoppedError(f"{what}{kept}")
 
 
 def _checkpoints(job: _Job, name: str) -> AbstractContextManager[Checkpoints | None]:
@@ -291,6 +328,6 @@ def _train(job: _Job, trainer: Trainer) -> None:
         assert job.folder is not None, "a summary comes from a folder"
         raise RunError(
             f"workdir={job.folder.path}: is a finished run (test error "
-            f"{job.summary['test_error_percent']} %) whose last checkpoint is gone; "
+            f"{job.summary['test_error_percent']} %) whose weights and last checkpoint are gone; "
             "choose another work folder, or remove its result.json to train on"
         )

@@ -227,6 +227,11 @@ class Trainer:
         rate = float(learning_rate(self.plan, last_step))
         sums = self.layout.to_host(self.state.cost_sums)
         lines = []
+        for name, total in sums.items():  # of finite costs
+            for run in self._live():
+                if not np.isfinite(np.ravel(total)[run]):
+                    what = f"diverged in epoch {epoch}: the sum of cost/{name} is not finite"
+                    self._diverged(run, self.step, what)
         for run in self._live():
             line: Json = {
                 "seed": self.seeds[run],
@@ -269,9 +274,11 @@ class Trainer:
         for run in self._live():
             own = (leaf[run] if self.layout.runs > 1 else leaf for leaf in trained)
             if not all(np.isfinite(leaf).all() for leaf in own):
-                what = f"diverged at the end of epoch {epoch}: a parameter is not finite"
+                what = f"diverged in epoch {epoch}, by step {self.step}: a parameter is not finite"
                 self._diverged(run, self.step, what)
         if self.checkpoints:
+            if self.folder:
+                self.folder.sync_metrics()  # a checkpoint never knows of more epochs than they do
             self.checkpoints.save(state)
             release_memory()
 
@@ -294,6 +301,8 @@ class Trainer:
 
     def _stop(self, epoch: int) -> NoReturn:
         self._save(epoch)
+        if self.checkpoints:
+            self.checkpoints.wait()  # only what is on the disk is saved
         kept = f"; saved in {self.folder.path}, run again to go on" if self.folder else ""
         what = f"stopped after step {self.step} of {self.steps}, epoch {epoch}"
         raise StoppedError(f"{what}{kept}")

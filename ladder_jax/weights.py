@@ -2,14 +2,17 @@
 
 Both are plain data, MessagePack and JSON: reading them runs no code that they hold. The weights
 file has, for each seed, parameters, running moments, the moments of each kind of statistics, and
-the data's scale and whitening.
+the data's scale and whitening; and a SHA-256 over all that, for damage, not against forgery.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,10 @@ FORMAT = 1
 
 def pack(models: Sequence[Model]) -> bytes:
     """The weights file of models that differ in their seed only."""
-    return serialization.msgpack_serialize(
-        {
-            "format": FORMAT,
-            "seeds": {str(model.train_config.seed): _to_plain(model) for model in models},
-        }
-    )
+    seeds = {str(model.train_config.seed): _to_plain(model) for model in models}
+    content = serialization.msgpack_serialize(seeds)
+    digest = hashlib.sha256(content).digest()
+    return serialization.msgpack_serialize({"format": FORMAT, "sha256": digest, "seeds": content})
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
@@ -50,16 +51,14 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
     Raises:
       RunError: there is none, it is damaged, or of a later version of this package.
     """
-    path = Path(run)
-    path = path if path.name.endswith(".msgpack") else path / "weights.msgpack"
+    path = _file(run)
     config, train_config = _read_config(path.parent / "config.json")
-    content = _read(path)
-    seeds = content["seeds"]
+    seeds = _read(path)
     chosen = str(seed) if seed is not None else next(iter(seeds), "none")
     if chosen not in seeds:
         raise RunError(f"{path}: has no seed {chosen}; it has {', '.join(seeds) or 'none'}")
-    train_config = dataclasses.replace(train_config, seed=int(chosen))
     try:
+        train_config = dataclasses.replace(train_config, seed=int(chosen))
         return _from_plain(seeds[chosen], config, train_config)
     except Exception as error:  # whatever a damaged tree leads to, the way out is the same
         raise _damaged(path, error) from error
@@ -71,10 +70,21 @@ def seeds_of(run: str | os.PathLike[str]) -> list[int]:
     Raises:
       RunError: as ``load``.
     """
-    return [int(seed) for seed in _read(Path(run) / "weights.msgpack")["seeds"]]
+    return [int(seed) for seed in _read(_file(run))]
+
+
+def folder_of(run: str | os.PathLike[str]) -> Path:
+    """Where its config.json is, of a run folder or a weights file."""
+    return _file(run).parent
+
+
+def _file(run: str | os.PathLike[str]) -> Path:
+    path = Path(run)
+    return path if path.name.endswith(".msgpack") else path / "weights.msgpack"
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What is known of each seed."""
     try:
         content = serialization.msgpack_restore(path.read_bytes())
         version = content["format"]
@@ -83,7 +93,10 @@ def _read(path: Path) -> dict[str, Any]:
                 f"{path}: has format {version}, this version of ladder_jax reads up to "
                 f"{FORMAT}; install a newer one"
             )
-        if version != FORMAT or not all(seed.isdigit() for seed in content["seeds"]):
+        if version != FORMAT or hashlib.sha256(content["seeds"]).digest() != content["sha256"]:
+            raise ValueError("its content has changed")
+        seeds: dict[str, Any] = serialization.msgpack_restore(content["seeds"])
+        if not all(re.fullmatch("[0-9]{1,10}", seed) for seed in seeds):
             raise ValueError("unknown content")
     except (FileNotFoundError, NotADirectoryError):
         what = "no weights: give the folder of a finished run, or finish this one"
@@ -92,12 +105,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # of damaged bytes
         raise _damaged(path, error) from error
-    return content
+    return seeds
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return RunError(f"{path}: is damaged or of another network ({reason})")
+    return RunError(
+        f"{path}: is damaged or of another network ({reason}); remove it, and start "
+        "the finished run again: it is made anew from the last checkpoint"
+    )
 
 
 def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
@@ -138,23 +154,29 @@ def _from_plain(plain: dict[str, Any], config: LadderConfig, train_config: Train
     shape = tuple(int(size) for size in plain["row_shape"])
     prepare = Preparation()
     if whitening:
-        size = int(np.prod(shape))
-        wanted = Whitening(np.empty(0), np.empty(0))
-        found = serialization.from_state_dict(wanted, whitening)
-        if found.mean.shape != (size,) or found.matrix.shape != (size, size):
+        size = int(np.prod(config.input_shape))
+        if int(np.prod(shape)) != size:
             raise ValueError("whitening of another shape")
-        prepare = Preparation(found, shape)
+        sizes: Any = [jax.ShapeDtypeStruct(own, float) for own in ((size,), (size, size))]
+        prepare = Preparation(_checked(Whitening(*sizes), whitening), shape)
+    scale = float(plain["scale"])
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale {scale}")
     return Model(
         config=config,
         train_config=train_config,
         variables=_fitted(like, plain["variables"]),
         statistics={kind: _fitted(moments, plain["statistics"][kind]) for kind in STATISTICS},
-        scale=float(plain["scale"]),
+        scale=scale,
         prepare=prepare,
     )
 
 
 def _fitted(like: Any, plain: Any) -> Any:
+    return jax.tree.map(jnp.asarray, _checked(like, plain))
+
+
+def _checked(like: Any, plain: Any) -> Any:
     """The tree as in ``like``, if all arrays have those shapes and are finite numbers."""
     found = serialization.from_state_dict(like, plain)
     for (path, wanted), leaf in zip(
@@ -165,4 +187,4 @@ def _fitted(like: Any, plain: Any) -> Any:
             raise ValueError(f"{name}: expected an array {wanted.shape}")
         if leaf.dtype.kind not in "fi" or not np.isfinite(leaf).all():
             raise ValueError(f"{name}: is not of finite numbers")
-    return jax.tree.map(jnp.asarray, found)
+    return found

@@ -71,11 +71,13 @@ def steps_of(folder):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_newest_checkpoint_falls_back_to_the_one_before(stopped, damage, caplog):
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    stopped, damage, caplog, monkeypatch
+):
     folder, whole, go_on = stopped
     older, newest = steps_of(folder)
     DAMAGES[damage](files_of(folder / "checkpoints" / str(newest)))
-    logging.getLogger("absl").propagate = True
+    monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         result, epochs = go_on()
     assert epochs == [3, 4]  # the third is made again
@@ -91,7 +93,9 @@ def test_no_usable_checkpoint_is_one_clear_error(stopped):
     folder, _, go_on = stopped
     for step in steps_of(folder):
         DAMAGES["emptied"](files_of(folder / "checkpoints" / str(step)))
-    with pytest.raises(lj.RunError, match="nor is an older one: remove the work folder"):
+    with pytest.raises(
+        lj.RunError, match=r"nor is an older one: set this run aside .* remove .*checkpoints"
+    ):
         go_on()
     assert len(steps_of(folder)) == 2  # left as they are
 
@@ -177,11 +181,39 @@ def test_metrics_line_that_does_not_fit_is_not_begun(tmp_path, file_size_limit):
     assert path.read_bytes() == before
 
 
+def test_stop_whose_state_cannot_be_saved_does_not_say_saved(
+    tiny_config, blobs, tmp_path, file_size_limit
+):
+    def stop():
+        file_size_limit(2000)
+        return True
+
+    with pytest.raises(lj.RunError, match="a checkpoint cannot be written"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, should_stop=stop)
+
+
+def test_folder_that_can_no_longer_be_written_is_one_clear_error(tiny_config, blobs, tmp_path):
+    def spoil(progress):
+        if not (tmp_path / "gone").exists():
+            (tmp_path / "checkpoints").rename(tmp_path / "gone")
+            (tmp_path / "checkpoints").write_text("")
+
+    words = {"workdir": tmp_path, "checkpoint_every": 1}
+    with pytest.raises(lj.RunError, match=r"cannot be written .* see to it that it can be"):
+        lj.train_and_evaluate(tiny_config, SETTINGS, blobs, on_progress=spoil, **words)
+
+
+def test_start_on_a_full_disk_is_one_clear_error(tmp_path, file_size_limit):
+    file_size_limit(3)
+    with pytest.raises(lj.RunError, match="make room"):
+        RunFolder(tmp_path, {"some": "configuration"})
+
+
 def test_full_disk_while_saving_leaves_the_checkpoint_before(tmp_path):
     """A real run for which the room ends; with room again it ends like an undisturbed one."""
 
     def start(folder):
-        words = ["--epochs=200", "--checkpoint_every=3", "--model=gamma", "--quiet"]
+        words = ["--epochs=60", "--checkpoint_every=3", "--model=gamma", "--quiet"]
         return subprocess.Popen(
             [sys.executable, DIGITS, *words, f"--workdir={folder}"],
             stdout=subprocess.PIPE,

@@ -4,19 +4,21 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from test_runs import SETTINGS
 
 import ladder_jax as lj
 
 
-def test_finished_run_without_its_checkpoints_says_so(tiny_config, blobs, tmp_path):
+def test_finished_run_without_weights_and_checkpoints_says_so(tiny_config, blobs, tmp_path):
     lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "weights.msgpack").unlink()
     summary = lj.finished_summary(tmp_path, tiny_config, SETTINGS)
     assert summary == json.loads((tmp_path / "result.json").read_text())
-    with pytest.raises(lj.RunError, match="whose last checkpoint is gone"):
+    with pytest.raises(lj.RunError, match="whose weights and last checkpoint are gone"):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
@@ -92,3 +94,73 @@ def test_damaged_checkpoint_is_one_clear_error(tiny_config, blobs, tmp_path):
             path.write_bytes(b"")
     with pytest.raises(lj.RunError, match="not a usable checkpoint"):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+
+
+def test_finished_run_is_taken_from_its_weights_or_from_its_last_checkpoint(
+    tiny_config, blobs, tmp_path
+):
+    first = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    weights = (tmp_path / "weights.msgpack").read_bytes()
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "kept")
+    shutil.rmtree(tmp_path / "checkpoints")
+    files = {path: path.read_bytes() for path in tmp_path.glob("[a-z]*") if path.is_file()}
+    again = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    assert {path: path.read_bytes() for path in files} == files
+    shutil.move(tmp_path / "kept", tmp_path / "checkpoints")
+    (tmp_path / "weights.msgpack").write_bytes(weights[:-9])
+    mended = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
+    assert (tmp_path / "weights.msgpack").read_bytes() == weights
+    for other in (again, mended):
+        assert other.summary == first.summary
+        assert other.metrics == first.metrics
+        np.testing.assert_array_equal(other.split.labelled, first.split.labelled)
+        np.testing.assert_array_equal(other.predict(blobs.x_test), first.predict(blobs.x_test))
+
+
+@pytest.mark.parametrize("name", ["config", "result", "label_indices", "metrics", "diverged"])
+@pytest.mark.parametrize("content", ["[", "[]", "null", "[" * 10**5, '{"1": 3}', None])
+def test_any_damage_to_a_file_of_a_run_is_one_line_or_none(
+    tiny_config, blobs, tmp_path, name, content
+):
+    """Of a run that was stopped; None is a folder in the file's place."""
+    settings = dataclasses.replace(SETTINGS, epochs=2)
+    stop = {"should_stop": lambda: True, "workdir": tmp_path}
+    with pytest.raises(lj.StoppedError):
+        lj.train_and_evaluate(tiny_config, settings, blobs, **stop)
+    path = tmp_path / (f"{name}.jsonl" if name == "metrics" else f"{name}.json")
+    if path.exists():
+        path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    for call in (
+        lambda: lj.finished_summary(tmp_path, tiny_config, settings),
+        lambda: lj.train_and_evaluate(tiny_config, settings, blobs, **stop),
+    ):
+        try:
+            call()
+        except (lj.RunError, lj.StoppedError) as error:
+            assert "\n" not in str(error)
+
+
+def test_run_set_aside_in_part_can_still_go_on(tiny_config, blobs, tmp_path, monkeypatch):
+    """--noresume killed between any two of its renames."""
+    from ladder_jax import runfolder
+
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    whole = lj.train_and_evaluate(tiny_config, settings, blobs, workdir=tmp_path / "whole")
+    rename = runfolder.os.rename
+    for after in range(1, 6):
+        folder = tmp_path / f"run{after}"
+        shutil.copytree(tmp_path / "whole", folder)
+        left = iter(range(after))
+
+        def some(one, other, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            rename(one, other)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(runfolder.os, "rename", some)
+            lj.train_and_evaluate(tiny_config, settings, blobs, workdir=folder, resume=False)
+        again = lj.train_and_evaluate(tiny_config, settings, blobs, workdir=folder)
+        assert again.summary["runs"] == whole.summary["runs"]
+        assert (folder / "weights.msgpack").exists()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
+from ladder_jax import parallel
 
 SETTINGS = lj.TrainConfig(labels=20, epochs=6, batch_size=40, learning_rate=0.01)
 
@@ -99,6 +100,13 @@ def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeyp
     assert without_seconds(read_lines(tmp_path / "cut")) == without_seconds(whole.metrics)
     jax.tree.map(np.testing.assert_array_equal, whole.variables, cut.variables)
     assert whole.summary["runs"] == cut.summary["runs"]
+
+
+def test_a_run_compiles_its_steps_once(tiny_config, blobs):
+    before = parallel._jitted._cache_size()
+    settings = dataclasses.replace(SETTINGS, learning_rate=0.0123)  # no other test's
+    lj.train_and_evaluate(tiny_config, settings, blobs)
+    assert parallel._jitted._cache_size() == before + 1
 
 
 def test_run_stopped_in_its_evaluation_only_evaluates_when_it_goes_on(tiny_config, blobs, tmp_path):
@@ -268,7 +276,9 @@ def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, m
         return state, costs
 
     monkeypatch.setattr(trainer, "_train_chunk", poisoned)
-    with pytest.raises(lj.DivergedError, match=f"end of epoch {at}: a parameter is not finite"):
+    with pytest.raises(
+        lj.DivergedError, match=f"in epoch {at}, by step {5 * at}: a parameter is not finite"
+    ):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, checkpoint_every=2)
     steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert steps[-1] == (at - 2) * 5

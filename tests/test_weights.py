@@ -1,5 +1,6 @@
 """Exported models: the same predictions anywhere, and nothing but clear errors from bad files."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -62,7 +63,7 @@ def test_loaded_model_predicts_as_the_result_does(run, tmp_path):
 def test_files_of_a_newer_version_say_so(run, tmp_path):
     folder, _, _ = run
     shutil.copy(folder / "config.json", tmp_path)
-    newer = {"format": weights.FORMAT + 1, "seeds": {"1": {"anything": 0}}}
+    newer = {"format": weights.FORMAT + 1, "anything": 0}
     (tmp_path / "weights.msgpack").write_bytes(serialization.msgpack_serialize(newer))
     with pytest.raises(lj.RunError, match=r"has format 2, this version .* reads up to 1"):
         lj.load(tmp_path)
@@ -92,10 +93,20 @@ plain = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["format", "seeds", "1", "variables", "scale"]), inner)
+        | st.dictionaries(st.sampled_from(["1", "variables", "statistics", "scale"]), inner)
     ),
     max_leaves=8,
 )
+
+
+def test_config_of_another_kind_is_one_clear_error(run, tmp_path):
+    folder, _, _ = run
+    shutil.copy(folder / "weights.msgpack", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    for model in ([], "text", None, {"layers": 3}, {"input_noise": 10**400}):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"model": model}))
+        with pytest.raises(lj.RunError):
+            lj.load(tmp_path)
 
 
 @settings(
@@ -120,14 +131,18 @@ def test_any_bytes_are_a_model_or_one_clear_error(run, tmp_path, data):
         content = data.draw(st.binary(max_size=60))
     else:
         tree = data.draw(plain)
-        fill = {"format": 1, "seeds": {"1": tree}} if data.draw(st.booleans()) else tree
-        content = serialization.msgpack_serialize(fill)
+        content = serialization.msgpack_serialize(tree)
+        if data.draw(st.booleans()):  # with a digest that fits
+            digest = hashlib.sha256(content).digest()
+            whole = {"format": 1, "sha256": digest, "seeds": content}
+            content = serialization.msgpack_serialize(whole)
     (tmp_path / "weights.msgpack").write_bytes(content)
     try:
         model = lj.load(tmp_path)
     except lj.RunError as error:
         assert "\n" not in str(error)
     else:
+        assert content == good
         assert model.predict(x).shape == (9,)
 
 
@@ -146,11 +161,11 @@ def test_evaluate_repeats_and_extends_what_the_run_reported(tmp_path):
     digits = ROOT / "experiments" / "digits.py"
     subprocess.run([sys.executable, digits, *words], check=True, cwd=tmp_path, timeout=120)
     (entry,) = json.loads((tmp_path / "run" / "result.json").read_text())["runs"]
-    done = evaluate("run", "--rows=validation", "--json", cwd=tmp_path)
+    done = evaluate("run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (again,) = json.loads(done.stdout)["error_percent"]
     assert again == {"seed": 1} | entry["validation_error_percent"]
-    done = evaluate("run", "--statistics=unlabelled", cwd=tmp_path)
+    done = evaluate("run/weights.msgpack", "--statistics=unlabelled", "--rows=test", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "error % on the test rows of digits" in done.stdout
     assert "unlabelled" in done.stdout
