@@ -121,12 +121,12 @@ class Checkpoints:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.wait()
+            with self._saving():
+                self._manager.close()  # waits for what is being saved
         except RunError as late:
             if kind is None:
                 raise
             logging.warning("%s", late)  # beside what ended the run
-        self._manager.close()
 
     def _newest_whole(self, like: TrainState) -> tuple[int, TrainState] | None:
         problems: list[tuple[int, RunError]] = []

@@ -213,7 +213,7 @@ def test_full_disk_while_saving_leaves_the_checkpoint_before(tmp_path):
     """A real run for which the room ends; with room again it ends like an undisturbed one."""
 
     def start(folder):
-        words = ["--epochs=60", "--checkpoint_every=3", "--model=gamma", "--quiet"]
+        words = ["--epochs=60", "--checkpoint_every=3", "--model=baseline", "--quiet"]
         return subprocess.Popen(
             [sys.executable, DIGITS, *words, f"--workdir={folder}"],
             stdout=subprocess.PIPE,

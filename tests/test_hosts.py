@@ -97,7 +97,7 @@ def test_two_hosts_train_as_one(tmp_path, words):
 
 def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
-    words = (*SMALL, "--epochs=2000", "--decay_start=1")
+    words = (*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1")
     processes = start_both(folder, *words)
     try:
         wait_for_checkpoint(folder, processes)
@@ -110,10 +110,10 @@ def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     assert "goes on from its last checkpoint" in output
     assert "Traceback" not in output
     done = len(read_costs(folder))
-    assert 5 <= done < 2000
+    assert 1 <= done < 2000
     # The same, for fewer epochs than it would take, by SIGTERM to one of the two: both stop.
     processes = start_both(folder, *words)
-    wait_for_more(folder, processes, done + 10)
+    wait_for_more(folder, processes, done + 2)
     processes[1].send_signal(signal.SIGTERM)
     first, second = finish(processes)
     assert [process.returncode for process in processes] == [130, 143], first + second

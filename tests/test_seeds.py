@@ -228,6 +228,7 @@ def test_seed_that_diverges_in_its_last_step_stays_diverged(
         assert {seed: len(own) for seed, own in by_seed(result.metrics).items()} == {1: 3, 2: 3}
 
 
+@pytest.mark.slow
 def test_generators_that_cannot_draw_several_seeds_at_once_do_not(tiny_config, blobs):
     settings = dataclasses.replace(SETTINGS, prng="rbg", epochs=1)
     with pytest.raises(lj.ConfigError, match="prng=rbg draws other numbers"):
