@@ -156,10 +156,11 @@ def test_startup_benchmark_prints_its_contract(mnist_dir):
 
 
 @pytest.mark.slow
-def test_readme_examples_run(monkeypatch):
+def test_readme_examples_run(monkeypatch, tmp_path):
     """Every Python block of the README, with few epochs."""
     blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
     assert len(blocks) == 4
+    monkeypatch.chdir(tmp_path)
     for block in blocks:
         code = block.split("```")[0].replace("epochs=20", "epochs=1")
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
