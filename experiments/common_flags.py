@@ -16,7 +16,8 @@ from ladder_jax.activations import ACTIVATIONS
 from ladder_jax.checks import whole
 from ladder_jax.combinators import COMBINATORS
 from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
-from ladder_jax.identity import with_seeds
+from ladder_jax.data.splits import check_counts
+from ladder_jax.identity import check_classes, with_seeds
 from ladder_jax.layers import FORMS
 from ladder_jax.mlp_combinator import DEFAULT_HIDDEN
 
@@ -141,6 +142,9 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     return Settings(preset, config, train_config, note, workdir, num_seeds, parallel, saving)
 
 
+CLASSES = 10
+"""Of each named data set."""
+
 ROWS = {"mnist": 60_000, "digits": 1297, "cifar10": 50_000}
 """Training rows of each named data set; a user's files may have fewer."""
 
@@ -151,18 +155,9 @@ def check_known(dataset: str, chosen: Settings) -> None:
     Raises:
       ConfigError: not a unit for each class, or more rows than there are.
     """
-    if (units := chosen.config.num_classes) != 10:
-        problem = f"{dataset} has 10 classes; the last layer needs one unit each"
-        raise lj.ConfigError("layers", units, problem)
-    labels, held_out = chosen.train_config.labels, chosen.train_config.validation
-    if labels != "all" and labels % 10:
-        raise lj.ConfigError("labels", labels, "10 classes get as many each; give a multiple of 10")
-    if held_out > ROWS[dataset] - 2:
-        raise lj.ConfigError("validation", held_out, f"{dataset} has {ROWS[dataset]} training rows")
-    if labels != "all" and labels > ROWS[dataset] - held_out:
-        problem = f"{dataset} has {ROWS[dataset]} training rows, {held_out} held out"
-        field, value = ("validation", held_out) if held_out else ("labels", labels)
-        raise lj.ConfigError(field, value, problem)
+    check_classes(chosen.config, dataset, CLASSES)
+    training = chosen.train_config
+    check_counts(training.labels, training.validation, CLASSES, ROWS[dataset])
 
 
 def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:

@@ -85,8 +85,17 @@ def check_fits(config: LadderConfig, data: Dataset) -> None:
     if np.prod(data.input_shape) != np.prod(config.input_shape):
         shape = "x".join(map(str, config.input_shape))
         raise ConfigError("input_shape", shape, f"the rows of {data.name} are {data.input_shape}")
-    if config.num_classes != data.num_classes:
-        problem = f"{data.name} has {data.num_classes} classes; the last layer needs one unit each"
+    check_classes(config, data.name, data.num_classes)
+
+
+def check_classes(config: LadderConfig, name: str, num_classes: int) -> None:
+    """Checks that the network has a unit for each class of the data set of that name.
+
+    Raises:
+      ConfigError: it does not.
+    """
+    if config.num_classes != num_classes:
+        problem = f"{name} has {num_classes} classes; the last layer needs one unit each"
         raise ConfigError("layers", config.num_classes, problem)
 
 

@@ -58,8 +58,7 @@ def make_split(
     """
     y_train = np.asarray(y_train)
     available = int(np.count_nonzero(y_train >= 0))
-    _check_labels(labels, num_classes, available)
-    _check_validation(validation, labels, num_classes, available)
+    check_counts(labels, validation, num_classes, available)
     if not _is_int(data_seed) or data_seed < 0:
         raise ConfigError("data_seed", data_seed, "must be a whole number of at least 0")
 
@@ -72,6 +71,22 @@ def make_split(
     if labels != "all":
         labelled = _balanced(labelled, y_train, num_classes, int(labels))
     return Split(train, held_out, labelled)
+
+
+def check_counts(labels: int | str, validation: int, num_classes: int, available: int) -> None:
+    """Checks that so many labelled and held-out rows can be taken.
+
+    Args:
+      labels: size of the labelled subset, or "all".
+      validation: number of rows held out.
+      num_classes: K.
+      available: training rows with a label.
+
+    Raises:
+      ConfigError: they cannot.
+    """
+    _check_labels(labels, num_classes, available)
+    _check_validation(validation, labels, num_classes, available)
 
 
 def _balanced(rows: Indices, y_train: npt.NDArray[Any], num_classes: int, labels: int) -> Indices:
