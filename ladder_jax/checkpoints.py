@@ -139,8 +139,8 @@ class Checkpoints:
                 problems.append((step, error))
         if problems and not found:
             raise RunError(
-                f"{problems[0][1]}; nor is an older one: set this run aside (--noresume), or "
-                f"remove {self._folder} to train anew"
+                f"{problems[0][1]}; nor is an older one: set this run aside "
+                f"(--noresume, in Python resume=False), or remove {self._folder} to train anew"
             )
         for step, problem in problems:
             try:

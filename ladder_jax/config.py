@@ -175,6 +175,8 @@ class TrainConfig:
       labelled_order: with all labels, "same" puts the same rows in both halves of a batch
         (the authors' code), "independent" draws a second order.
       prng: random number generator, a key of ``GENERATORS``; "rbg" is for TPUs.
+      steps_per_epoch: steps in an epoch, at most so many as the unlabelled set gives; a shorter
+        epoch takes other rows each time. None is a whole pass.
       matmul_precision: of the matrix products on accelerators, one of ``MATMUL_PRECISIONS``;
         CPUs always take the first.
 
@@ -195,6 +197,7 @@ class TrainConfig:
     labelled_order: str = "same"
     prng: str = "threefry"
     matmul_precision: str = "float32"
+    steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         if self.labels != "all":
@@ -207,8 +210,9 @@ class TrainConfig:
             ("validation", 0),
         ):
             _set(self, field, whole(field, getattr(self, field), least))
-        if self.data_seed is not None:
-            _set(self, "data_seed", whole("data_seed", self.data_seed, 0))
+        for field, least in (("data_seed", 0), ("steps_per_epoch", 1)):
+            if getattr(self, field) is not None:
+                _set(self, field, whole(field, getattr(self, field), least))
         _set(self, "decay_start", number("decay_start", self.decay_start))
         if self.decay_start > 1:
             raise ConfigError("decay_start", self.decay_start, "a fraction from 0 to 1 is needed")

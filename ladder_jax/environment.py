@@ -17,9 +17,10 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python and the packages, git commit and whether the tree was dirty.
+    """Versions of Python and the packages, git commit and whether the code was changed since.
 
-    ``git_commit`` and ``git_dirty`` are None where the library is not in its own checkout.
+    Files in ``results/`` are no code. ``git_commit`` and ``git_dirty`` are None where the library
+    is not in its own checkout.
     """
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in ("ladder_jax", *PACKAGES):
@@ -30,8 +31,10 @@ def versions() -> dict[str, Any]:
     here = Path(__file__)
     # A virtual environment may lie inside somebody else's repository.
     ours = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
-    # Changed files anywhere, and new ones in the package: a log or a run beside it is no change.
-    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no") if ours else None
+    # Changed files anywhere, and new ones in the package: a log or a run beside it is no change,
+    # nor are the lines in results/ that the run before has written.
+    known = ("status", "--porcelain", "--untracked-files=no", ":/", ":(exclude)results")
+    changed = _git(here.parent.parent, *known) if ours else None
     new = _git(here.parent, "status", "--porcelain", ".") if ours else None
     found["git_commit"] = _git(here.parent, "rev-parse", "HEAD") if ours else None
     found["git_dirty"] = None if changed is None else bool(changed or new)

@@ -17,7 +17,7 @@ class LadderError(Exception):
     """Base of all errors that are the caller's to mend."""
 
 
-class ConfigError(LadderError):
+class ConfigError(LadderError, ValueError):
     """A setting has a value that cannot be used.
 
     Args:
@@ -33,7 +33,7 @@ class ConfigError(LadderError):
         super().__init__(f"{_short(field)}={_short(value)}: {problem}")
 
 
-class DataError(LadderError):
+class DataError(LadderError, ValueError):
     """A data file or array is absent, damaged or of the wrong shape."""
 
 

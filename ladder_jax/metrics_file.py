@@ -56,7 +56,8 @@ def read(path: Path) -> dict[int, list[Json]]:
         whole = False
     if not whole:
         raise RunError(
-            f"{path}: is damaged; choose another work folder, or set this run aside (--noresume)"
+            f"{path}: is damaged; choose another work folder, or set this run aside "
+            "(--noresume, in Python resume=False)"
         )
     return found
 
@@ -88,7 +89,8 @@ def truncate(
         if len(found[seed]) < epochs and seed not in diverged:
             raise RunError(
                 f"{path}: ends in epoch {len(found[seed])}, the checkpoint in {epochs}; "
-                "choose another work folder, or set this run aside (--noresume)"
+                "choose another work folder, or set this run aside "
+                "(--noresume, in Python resume=False)"
             )
     if writes:
         _write(path, found, len(seeds) > 1)

@@ -17,8 +17,8 @@ class Plan(NamedTuple):
 
     Attributes:
       epochs: see ``TrainConfig``, like ``decay_start`` and ``learning_rate``.
-      steps_per_epoch: ⌊N / rows_u⌋. The rows left over differ from epoch to epoch, since
-        each epoch draws a new order: none is left out for ever.
+      steps_per_epoch: ⌊N / rows_u⌋, or fewer if the settings say so. The rows left over differ
+        from epoch to epoch, since each draws a new order: none is left out for ever.
       rows_l: labelled rows in a step.
       rows_u: unlabelled rows in a step.
       same_rows: both halves of a batch are the same rows (all labels, the authors' code).
@@ -53,7 +53,7 @@ def make_plan(
     default ``MAX_CHUNK_STEPS``.
     """
     rows_u = min(train_config.batch_size, num_rows)
-    steps = num_rows // rows_u
+    steps = min(num_rows // rows_u, train_config.steps_per_epoch or num_rows)
     rows_l = min(train_config.labelled_batch_size, num_labelled)
     # Where some rows have no label or the halves differ in size, they cannot be the same rows.
     whole = train_config.labels == "all" and num_labelled == num_rows and rows_l == rows_u

@@ -14,7 +14,7 @@ import numpy as np
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import Preparation, Split
 from ladder_jax.errors import ConfigError
-from ladder_jax.evaluation import Statistics, predict
+from ladder_jax.evaluation import Statistics, predict_proba
 from ladder_jax.runfolder import Json
 from ladder_jax.trainer import Trainer
 
@@ -39,6 +39,11 @@ class Model:
     scale: float
     prepare: Preparation
 
+    def __repr__(self) -> str:
+        """A line, not all weights."""
+        layers = ", ".join(map(str, self.config.layers))
+        return f"<Model of {layers}, seed {self.train_config.seed}>"
+
     def predict(self, x: np.ndarray, statistics: str | None = None) -> np.ndarray:
         """Most probable class, (N,), of rows as the data set stores them, (N, …).
 
@@ -50,13 +55,17 @@ class Model:
           ConfigError: no such statistics.
           DataError: rows that do not fit the network.
         """
+        return np.asarray(self.predict_proba(x, statistics).argmax(axis=-1))
+
+    def predict_proba(self, x: np.ndarray, statistics: str | None = None) -> np.ndarray:
+        """Class probabilities (N, K) of the same rows; arguments and errors as of ``predict``."""
         kind = self.train_config.statistics if statistics is None else statistics
         if kind not in self.statistics:
             raise ConfigError("statistics", kind, f"is one of {', '.join(self.statistics)}")
         found = self.statistics[kind]
         with matmul_precision(self.train_config):  # as the reported error was measured
             x = self.prepare(np.asarray(x))
-            return predict(self.config, self.variables, x, found, self.scale)
+            return predict_proba(self.config, self.variables, x, found, self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +87,21 @@ class Result(Model):
 
     @property
     def test_error_percent(self) -> float | None:
-        """By the default statistics; None if there was no test set or it was not touched."""
+        """By the run's ``statistics``, of several runs the mean; None if there is no such error."""
         return self.summary["test_error_percent"]
+
+    @property
+    def test_error_percent_std(self) -> float | None:
+        """Its standard deviation (n − 1) over several runs; None of one."""
+        return self.summary.get("test_error_percent_std")
+
+    def __repr__(self) -> str:
+        """A line, not all weights."""
+        error, rows = self.test_error_percent, "test"
+        if error is None:
+            error, rows = self.validation_error_percent, "validation"
+        text = "no error" if error is None else f"{rows} error {error:.2f} %"
+        return f"<Result of {len(self.runs) or 1} run(s), seed {self.train_config.seed}: {text}>"
 
     @property
     def validation_error_percent(self) -> float | None:

@@ -26,7 +26,7 @@ _RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
 
 # In the order in which they can go, one by one, and what is left is an unfinished run.
 _ALL_FILES = (
-    *("result.json", "report.html", "figures", "checkpoints", "metrics.jsonl"),
+    *("classifier.json", "result.json", "report.html", "figures", "checkpoints", "metrics.jsonl"),
     *("diverged.json", "weights.msgpack", "label_indices.json", "config.json"),
 )
 
@@ -70,7 +70,7 @@ class RunFolder:
                     raise RunError(
                         f"workdir={path}: holds {found[0]} but no config.json, so nobody knows "
                         "which run it is of; choose another work folder, or set it aside "
-                        "(--noresume)"
+                        "(--noresume, in Python resume=False)"
                     )
                 self.write("config.json", config)
             elif not os.access(self.path, os.W_OK):
@@ -157,7 +157,8 @@ class RunFolder:
             raise RunError(
                 f"workdir={self.path}: holds a run with another configuration ("
                 + "; ".join(differing)
-                + "); choose another work folder, or set this run aside (--noresume)"
+                + "); choose another work folder, or set this run aside "
+                "(--noresume, in Python resume=False)"
             )
 
     @property
@@ -235,7 +236,7 @@ class RunFolder:
         if not isinstance(found, dict):
             raise RunError(
                 f"{path}: is damaged; choose another work folder, or set this run aside "
-                "(--noresume)"
+                "(--noresume, in Python resume=False)"
             )
         return found
 

@@ -15,6 +15,7 @@ from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError
+from ladder_jax.executables import make_room
 from ladder_jax.hosts import (
     any_process,
     is_first_process,
@@ -51,8 +52,12 @@ def train_and_evaluate(
     checkpoint_every: int = CHECKPOINT_EVERY,
     keep: int = KEEP,
     resume: bool = True,
+    split: Split | None = None,
 ) -> Result:
     """Trains one model, or one for each of several seeds, and measures its errors.
+
+    In a process near its limit of memory maps all compiled programs are forgotten before, see
+    ``ladder_jax.executables``.
 
     Args:
       config: the network.
@@ -69,6 +74,8 @@ def train_and_evaluate(
       keep: how many of the newest checkpoints stay.
       resume: if false and the folder has a run, that is moved into before-1, before-2, … there,
         and a new one begins.
+      split: rows to take, for all seeds, in the place of those that ``labels``, ``validation``
+        and ``data_seed`` choose.
 
     Raises:
       ConfigError: the configuration does not fit the data.
@@ -83,10 +90,10 @@ def train_and_evaluate(
         whole(name, value, 1)
     parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
     check_fits(config, data)
-    splits = [split_rows(run, data) for run in runs]
+    splits = [split_rows(run, data, split) for run in runs]
     at_once = _at_once(parallel, runs, data)
     layout = parallel.layout(num_seeds if at_once else 1)  # can't it be, that is said at once
-    identity = run_config(config, train_config, data, num_seeds, at_once)
+    identity = run_config(config, train_config, data, num_seeds, at_once, split)
     versions = environment.versions()  # of the code that runs now, not of a later commit
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
@@ -157,7 +164,7 @@ def _finished(
         if "reason" in entry:
             continue
         run, split = by_seed[entry["seed"]]
-        model = weights.load(folder.path, run.seed)
+        model = weights.load_network(folder.path, run.seed)
         known = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
         results.append(
             Result(
@@ -238,7 +245,9 @@ def _open(
         if is_first_process():
             folder = RunFolder(workdir, identity, normal_form, resume=resume)
             pairs = zip(runs, splits, strict=True)
-            labelled = {str(run.seed): own.labelled.tolist() for run, own in pairs}
+            labelled = {
+                str(run.seed): list(dict.fromkeys(own.labelled.tolist())) for run, own in pairs
+            }
             if folder.result() is None:
                 folder.write("label_indices.json", labelled)
     except RunError as error:
@@ -270,6 +279,7 @@ def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart
     if apart:
         _obey_stop(job, f"stopped before seed {runs[0].seed}")
     ready, transform = prepare(data, splits[0].train)
+    make_room()  # the step may be compiled anew
     with _checkpoints(job, f"seed{runs[0].seed}" if apart else "") as checkpoints:
         layout = job.parallel.layout(len(runs))
         trainer = Trainer(job.config, runs, ready, splits, layout, job.folder, checkpoints)

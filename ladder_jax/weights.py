@@ -32,6 +32,9 @@ from ladder_jax.results import Model
 FORMAT = 1
 """Version of the weights file; a reader refuses a later one."""
 
+CLASSIFIER = "classifier.json"
+"""What a ``LadderClassifier`` has beside its network."""
+
 
 def pack(models: Sequence[Model]) -> bytes:
     """The weights file of models that differ in their seed only."""
@@ -44,13 +47,24 @@ def pack(models: Sequence[Model]) -> bytes:
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
     """The model of a finished run.
 
+    Not of a ``LadderClassifier``, which has a ``load`` of its own: rows have to be scaled before.
+
     Args:
       run: run folder, or a folder that has its weights.msgpack and config.json, or that file.
       seed: which of several; by default the first.
 
     Raises:
-      RunError: there is none, it is damaged, or of a later version of this package.
+      RunError: there is none, it is damaged, of a later version of this package, or a classifier.
     """
+    if (folder_of(run) / CLASSIFIER).exists():
+        problem = "holds a LadderClassifier, which scales rows before its network"
+        use = "LadderClassifier.load in Python, or the same arrays.py command with --test"
+        raise RunError(f"{run}: {problem}; use {use}")
+    return load_network(run, seed)
+
+
+def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
+    """As ``load``, also the network of a ``LadderClassifier``."""
     path = _file(run)
     config, train_config = _read_config(path.parent / "config.json")
     seeds = _read(path)
@@ -80,7 +94,8 @@ def folder_of(run: str | os.PathLike[str]) -> Path:
 
 def _file(run: str | os.PathLike[str]) -> Path:
     path = Path(run)
-    return path if path.name.endswith(".msgpack") else path / "weights.msgpack"
+    is_file = path.name.endswith(".msgpack") and not path.is_dir()
+    return path if is_file else path / "weights.msgpack"
 
 
 def _read(path: Path) -> dict[str, Any]:

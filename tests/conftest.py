@@ -1,6 +1,7 @@
 """Strict settings for all tests: no silent broadcasting, no unnoticed warning."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,11 +11,21 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
+from ladder_jax.executables import make_room
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "command &" in a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """A worker of pytest compiles more programs than Linux lets one process hold."""
+    make_room()
 
 
 @pytest.fixture(params=["float64", "float32"])

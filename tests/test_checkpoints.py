@@ -209,11 +209,12 @@ def test_start_on_a_full_disk_is_one_clear_error(tmp_path, file_size_limit):
         RunFolder(tmp_path, {"some": "configuration"})
 
 
+@pytest.mark.slow
 def test_full_disk_while_saving_leaves_the_checkpoint_before(tmp_path):
     """A real run for which the room ends; with room again it ends like an undisturbed one."""
 
     def start(folder):
-        words = ["--epochs=60", "--checkpoint_every=3", "--model=baseline", "--quiet"]
+        words = ["--epochs=60", "--checkpoint_every=3", "--model=baseline", "--quiet", "--noreport"]
         return subprocess.Popen(
             [sys.executable, DIGITS, *words, f"--workdir={folder}"],
             stdout=subprocess.PIPE,

@@ -157,6 +157,7 @@ def test_devices_that_are_not_there_are_refused(tiny_config, blobs):
         lj.Parallel(kind="vmap")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_other_devices(tiny_config, blobs, tmp_path):
     settings = lj.TrainConfig(labels=20, epochs=4, batch_size=40, learning_rate=0.01)
     whole = lj.train_and_evaluate(tiny_config, settings, blobs)

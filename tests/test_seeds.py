@@ -62,7 +62,9 @@ def test_each_of_several_seeds_is_as_if_alone(tiny_config, blobs, tmp_path, para
         jax.tree.map(np.testing.assert_array_equal, own.variables, alone.variables)
     errors = [run.test_error_percent for run in several.runs]
     assert several.summary["test_error_percent"] == pytest.approx(np.mean(errors))
-    assert several.summary["test_error_percent_std"] == pytest.approx(np.std(errors, ddof=1))
+    assert several.test_error_percent_std == pytest.approx(np.std(errors, ddof=1))
+    assert several.runs[0].test_error_percent_std is None
+    assert repr(several).startswith("<Result of 3 run(s), seed ") and len(repr(several)) < 99
     assert several.summary["validation_error_percent"] is None
     assert several.variables is several.runs[0].variables
     assert by_seed(several.metrics) == lines

@@ -158,6 +158,7 @@ def evaluate(*words, cwd):
 
 def test_evaluate_repeats_and_extends_what_the_run_reported(tmp_path):
     words = ("--model=baseline", "--epochs=2", "--validation=100", "--quiet", "--workdir=run")
+    words += ("--noreport",)
     digits = ROOT / "experiments" / "digits.py"
     subprocess.run([sys.executable, digits, *words], check=True, cwd=tmp_path, timeout=120)
     (entry,) = json.loads((tmp_path / "run" / "result.json").read_text())["runs"]

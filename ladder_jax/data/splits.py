@@ -7,6 +7,7 @@ from its end, the labelled subset as the first N/K rows of each class in permute
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,14 @@ class Split:
     train: Indices
     validation: Indices
     labelled: Indices
+
+    def fingerprint(self) -> str:
+        """16 hex digits of a SHA-256 over all three."""
+        digest = hashlib.sha256()
+        for rows in (self.train, self.validation, self.labelled):
+            digest.update(f"{len(rows)} ".encode())
+            digest.update(np.ascontiguousarray(rows, dtype="<i8").data)
+        return digest.hexdigest()[:16]
 
 
 def make_split(
