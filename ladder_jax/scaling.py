@@ -1,0 +1,78 @@
+"""Inputs brought to a common scale, by numbers found on the training rows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ladder_jax.checks import choice
+from ladder_jax.errors import DataError
+
+Array = npt.NDArray[Any]
+
+SCALINGS = ("standard", "range", "none")
+"""Mean 0 and variance 1; smallest value 0 and largest 1; as given."""
+
+
+_LARGEST = 1e150  # the squares of larger values are not finite
+
+
+class Scaling(NamedTuple):
+    """The affine map x ↦ (x − shift) · factor.
+
+    Attributes:
+      shift: (D,) for rows (N, D); (C,) for images (N, H, W, C).
+      factor: likewise. 0 for a feature that is constant in the training rows: it says nothing,
+        and a new row in which it differs must not get a huge value.
+    """
+
+    shift: Array
+    factor: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Rows (N, …) as float32.
+
+        Raises:
+          DataError: a value that float32 cannot hold after scaling.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = ((x - self.shift) * self.factor).astype(np.float32)
+        if not np.isfinite(scaled).all():
+            row = int(np.argwhere(~np.isfinite(scaled))[0, 0])
+            raise DataError(f"X: row {row} has a value too far from the training rows; correct it")
+        return scaled
+
+
+def fit_scaling(x: Array, kind: str) -> Scaling:
+    """Finds the map on training rows, in float64.
+
+    A feature is a column of (N, D), or a channel of images (N, H, W, C).
+
+    Args:
+      x: the rows.
+      kind: one of ``SCALINGS``.
+
+    Raises:
+      ConfigError: no such kind.
+      DataError: values whose squares are not finite.
+    """
+    choice("scaling", kind, SCALINGS)
+    x = np.asarray(x, np.float64)
+    axes = tuple(range(x.ndim - 1))
+    if kind == "none":
+        return Scaling(np.zeros(x.shape[-1]), np.ones(x.shape[-1]))
+    low, high = x.min(axes), x.max(axes)
+    if (huge := np.maximum(-low, high) > _LARGEST).any():
+        column = np.flatnonzero(huge)[0]
+        raise DataError(f"X: column {column} has values too large to scale; above {_LARGEST:g}")
+    # Differences of values rounded alike are exact, so a constant feature has no spread at all.
+    centre = x - low
+    if kind == "range":
+        return Scaling(low, _inverse(high - low))
+    return Scaling(low + centre.mean(axes), _inverse(centre.std(axes)))
+
+
+def _inverse(spread: Array) -> Array:
+    return np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
