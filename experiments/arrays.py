@@ -1,0 +1,111 @@
+"""Trains on your own rows, few of them labelled, and predicts the classes of others.
+
+python experiments/arrays.py --train=train.csv --test=test.csv --label_column=species
+python experiments/arrays.py --train=data.npz
+
+In a CSV file the first line names the columns; rows whose label is empty or -1 have none. An .npz
+file has x and y, where -1 is no label. Without --test the unlabelled rows are predicted. The run
+folder has predictions.csv and the trained classifier (lj.LadderClassifier.load).
+"""
+
+if __name__ == "__main__":
+    import interrupts  # noqa: F401 - before all that takes time
+
+import os
+import statistics
+import sys
+from pathlib import Path
+
+import array_work
+import console
+import pictures
+from absl import flags
+from array_files import read_rows, read_training
+from flag_groups import Group
+
+import ladder_jax as lj
+
+
+def define() -> flags.FlagValues:
+    """The command's flags."""
+    values = flags.FlagValues()
+    group = Group(values, "Common")
+    group.string("train", None, "Rows to learn from, .csv or .npz.")
+    group.string("test", None, "Rows to predict; if they have labels, the error is reported.")
+    group.string("label_column", None, "Of a CSV file (default: label, class, target or y).")
+    group.words("ignore_columns", [], "Columns to leave out.")
+    group.words("categorical", [], "Columns of numbers that are categories.")
+    group.words("unlabelled", ["", "-1"], "Labels of the rows that have none (default: empty, -1).")
+    group.string("missing", "error", "Missing values: error, or median fills them.")
+    group.integer("folds", 0, "Estimates the error on the labelled rows, in so many parts.")
+    group.integer("seed", 1, "Of everything random.")
+    group.string("workdir", None, "Run folder (default runs/<file>-seed<seed>).")
+    group.string("output", None, "Predictions (default predictions.csv in the run folder).")
+    group.switch("dry_run", False, "Read the files, print what would be done, then exit.")
+    group.switch("quiet", False, "Print only the result.")
+    group.switch("resume", True, "Go on with the run in the work folder; else it is set aside.")
+    group = Group(values, "Network and training, unset as lj.LadderClassifier has them")
+    group.string("layers", None, "Hidden layers, as 100,50, or conv_small, conv_large, conv_fc.")
+    group.string("denoising_weights", None, "Cost weight of input, each hidden layer and top.")
+    group.string("combinator", None, "Denoising function.")
+    group.integer("steps", None, "Gradient steps.")
+    group.number("learning_rate", None, "Of Adam, before the decay.")
+    group.number("decay_start", None, "Fraction of steps before the rate decays.")
+    group.integer("batch_size", None, "Unlabelled rows in a step.")
+    group.integer("labelled_batch_size", None, "Labelled rows in a step.")
+    group.number("input_noise", None, "Standard deviation of the noise on scaled inputs.")
+    group.string("hidden_noise", None, "The same for the layers above.")
+    group.string("scaling", None, "Of each column: standard, range, none.")
+    group.string("statistics", None, "At prediction: labelled, unlabelled, running.")
+    return values
+
+
+def main(values: flags.FlagValues) -> None:
+    """Exits 1 on a user's mistake."""
+    console.parse(values, __doc__)
+    if not values.train:
+        console.fail("--train is missing: a .csv or .npz file of rows; see --help")
+    try:
+        train, columns, notes = read_training(
+            values.train,
+            values.label_column,
+            ignore=values.ignore_columns,
+            categorical=values.categorical,
+            missing=values.missing,
+            unlabelled=values.unlabelled,
+        )
+        marked = train.x_unlabelled is None
+        train, given = array_work.ready(train, values.unlabelled, marked), None
+        if values.test:
+            given, more = read_rows(values.test, columns)
+            given = array_work.ready(given, values.unlabelled, marked)
+            notes += [f"{values.test}: {note}" for note in more]
+        classifier = array_work.classifier_of(values)
+        stem = Path(values.train).stem
+        workdir = values.workdir or os.path.join("runs", f"{stem}-seed{values.seed}")
+        if not values.quiet:
+            print("\n".join([*notes, *array_work.description(classifier, train)]), flush=True)
+        if values.dry_run:
+            return
+        if values.folds:
+            found = array_work.errors_by_folds(classifier, train, values.folds)
+            spread = f"{min(found):.2f} to {max(found):.2f} %"
+            print(f"error on hidden labelled rows {statistics.fmean(found):.2f} % ({spread})")
+        with console.training(values.quiet) as watched:
+            classifier.fit(*train, workdir=workdir, resume=values.resume, **watched)
+        array_work.save_columns(columns, workdir)
+        x, y, rows = array_work.to_predict(classifier, train, given)
+        output = Path(values.output or os.path.join(workdir, "predictions.csv"))
+        predicted = array_work.write_predictions(output, classifier, x, rows)
+        if error := array_work.test_error(classifier, predicted, y):
+            print(f"test error {error[0]:.2f} % of {error[1]} rows")
+        print(f"{len(x)} predictions in {output}", flush=True)
+        pictures.leave(workdir, None)
+    except (lj.LadderError, ValueError, ImportError) as error:
+        console.fail(str(error))
+    except BrokenPipeError:
+        console.leave_pipe()
+
+
+if __name__ == "__main__":
+    sys.exit(main(define()))
