@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
+from flag_groups import Group
 
 import ladder_jax as lj
 from ladder_jax.activations import ACTIVATIONS
@@ -20,6 +20,7 @@ from ladder_jax.data.splits import check_counts
 from ladder_jax.identity import check_classes, with_seeds
 from ladder_jax.layers import FORMS
 from ladder_jax.mlp_combinator import DEFAULT_HIDDEN
+from ladder_jax.run_files import PAPER_ROWS
 
 _NETWORK = ("input_noise", "activation", "top_scale", "pool_ties")
 _TRAINING = (
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
       num_seeds: how many runs, with seeds from ``train_config.seed`` up.
       parallel: on which devices, and whether several seeds at once.
       saving: keywords of ``lj.train_and_evaluate`` about checkpoints.
+      tensorboard: whether the metrics are written for TensorBoard too.
     """
 
     preset: lj.presets.Preset
@@ -64,6 +66,7 @@ class Settings(NamedTuple):
     num_seeds: int = 1
     parallel: lj.Parallel = lj.Parallel()
     saving: Mapping[str, Any] = MappingProxyType({})
+    tensorboard: bool = False
 
 
 def define(dataset: str, labels: str) -> flags.FlagValues:
@@ -74,49 +77,60 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
       labels: default of --labels.
     """
     values = flags.FlagValues()
-    string = functools.partial(flags.DEFINE_string, flag_values=values)
-    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
-    number = functools.partial(flags.DEFINE_float, flag_values=values)
-    switch = functools.partial(flags.DEFINE_boolean, flag_values=values)
+    group = Group(values, "Common")
     models = lj.presets.models(dataset)
-    string("model", models[0], f"One of: {', '.join(models)}.")
-    string("labels", labels, "Labelled rows, balanced over the classes, or all.")
-    integer("seed", 1, "Of weights, noise and the order of rows.")
-    integer("data_seed", None, "Of the labelled subset and split (default: seed).")
-    integer("epochs", None, "Passes over the unlabelled rows.")
-    number("decay_start", None, "Fraction of epochs before the rate decays.")
-    integer("batch_size", None, "Unlabelled rows in a step.")
-    integer("labelled_batch_size", None, "Labelled rows in a step.")
-    string("labelled_order", None, "With all labels: same or independent.")
-    number("learning_rate", None, "Of Adam, before the decay.")
-    string("denoising_weights", None, "Cost weight of each layer from the input.")
-    number("input_noise", None, "Standard deviation of the input noise.")
-    string("hidden_noise", None, "The same for layers above: one, or one per layer.")
-    string("combinator", None, f"Denoising function, or one per layer: {_COMBINATORS}.")
-    string("layers", None, f"From the bottom up, with commas between them: {FORMS}.")
-    string("activation", None, f"Below the top: {' or '.join(ACTIVATIONS)}.")
-    switch("top_scale", None, "Whether the top layer has the scale γ.")
-    string("pool_ties", None, "Equal maxima of a pooling: gradient to all (paper) or first.")
-    string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
-    integer("validation", None, "Rows held out of training; then no test is made.")
-    string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
-    string("workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>).")
-    integer("num_seeds", 1, "Runs, with seeds from --seed up; mean and deviation are reported.")
-    string("seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
-    string("devices", None, "Number of devices or all (default: 1; several seeds: all).")
-    string("parallel", "jit", "How several devices share a run: jit or pmap.")
-    switch("distributed", False, "One process of a run on several hosts.")
-    string("coordinator", None, "host:port of process 0, where it is not found by itself.")
-    integer("process_id", None, "Number of this process, likewise.")
-    integer("num_processes", None, "How many there are, likewise.")
-    string("prng", None, f"Random numbers: {' or '.join(GENERATORS)} (for TPUs).")
-    string("matmul_precision", None, f"On accelerators: {', '.join(MATMUL_PRECISIONS)}.")
-    switch("resume", True, "Go on with the run in the work folder; else it is set aside there.")
-    integer("checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs from one checkpoint to the next.")
-    integer("keep", lj.KEEP, "How many of the newest checkpoints stay.")
-    switch("dry_run", False, "Print configuration and layers, then exit.")
-    switch("quiet", False, "Print only the result.")
+    group.string("model", models[0], f"One of: {', '.join(models)}.")
+    group.string("labels", labels, "Labelled rows, balanced over the classes, or all.")
+    group.integer("seed", 1, "Of weights, noise and the order of rows.")
+    group.integer("epochs", None, "Passes over the unlabelled rows.")
+    group.integer("num_seeds", 1, "Runs, with seeds from --seed up, for mean and deviation.")
+    group.integer("validation", None, "Rows held out of training; then no test is made.")
+    group.string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
+    group.string("workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>).")
+    group.switch("dry_run", False, "Print configuration and layers, then exit.")
+    group.switch("quiet", False, "Print only the result.")
+    _define_network(Group(values, "Network"))
+    _define_training(Group(values, "Training and evaluation"))
+    _define_running(Group(values, "Devices and run folder"))
     return values
+
+
+def _define_network(group: Group) -> None:
+    group.string("denoising_weights", None, "Cost weight of each layer from the input.")
+    group.number("input_noise", None, "Standard deviation of the input noise.")
+    group.string("hidden_noise", None, "The same for layers above: one, or one per layer.")
+    group.string("combinator", None, f"Denoising function, or one per layer: {_COMBINATORS}.")
+    group.string("layers", None, f"From the bottom up, with commas between them: {FORMS}.")
+    group.string("activation", None, f"Below the top: {' or '.join(ACTIVATIONS)}.")
+    group.switch("top_scale", None, "Whether the top layer has the scale γ.")
+    group.string("pool_ties", None, "Equal maxima of a pooling: gradient to all (paper) or first.")
+
+
+def _define_training(group: Group) -> None:
+    group.number("learning_rate", None, "Of Adam, before the decay.")
+    group.number("decay_start", None, "Fraction of epochs before the rate decays.")
+    group.integer("batch_size", None, "Unlabelled rows in a step.")
+    group.integer("labelled_batch_size", None, "Labelled rows in a step.")
+    group.string("labelled_order", None, "With all labels: same or independent.")
+    group.integer("data_seed", None, "Of the labelled subset and split (default: seed).")
+    group.string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
+    group.string("prng", None, f"Random numbers: {' or '.join(GENERATORS)} (for TPUs).")
+    group.string("matmul_precision", None, f"On accelerators: {', '.join(MATMUL_PRECISIONS)}.")
+
+
+def _define_running(group: Group) -> None:
+    group.string("devices", None, "Number or all (default: 1; several seeds: all).")
+    group.string("parallel", "jit", "How several devices share a run: jit or pmap.")
+    group.string("seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
+    group.switch("distributed", False, "One process of a run on several hosts.")
+    group.string("coordinator", None, "host:port of process 0, where it is not found by itself.")
+    group.integer("process_id", None, "Number of this process, likewise.")
+    group.integer("num_processes", None, "How many there are, likewise.")
+    group.switch("resume", True, "Go on with the run in the work folder; else it is set aside.")
+    group.integer("checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs between checkpoints.")
+    group.switch("report", True, "Leave pictures and a report in the run folder.")
+    group.switch("tensorboard", False, "Metrics for TensorBoard too, in the run folder.")
+    group.integer("keep", lj.KEEP, "How many of the newest checkpoints stay.")
 
 
 def settings(dataset: str, values: flags.FlagValues) -> Settings:
@@ -139,13 +153,23 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     saving = {name: values[name].value for name in ("resume", "checkpoint_every", "keep")}
     for name in ("checkpoint_every", "keep"):
         whole(name, saving[name], 1)
-    return Settings(preset, config, train_config, note, workdir, num_seeds, parallel, saving)
+    return Settings(
+        preset,
+        config,
+        train_config,
+        note,
+        workdir,
+        num_seeds,
+        parallel,
+        saving,
+        values.tensorboard,
+    )
 
 
 CLASSES = 10
 """Of each named data set."""
 
-ROWS = {"mnist": 60_000, "digits": 1297, "cifar10": 50_000}
+ROWS = PAPER_ROWS | {"digits": 1297}
 """Training rows of each named data set; a user's files may have fewer."""
 
 
@@ -166,9 +190,9 @@ def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, A
     if values.layers is not None:
         network |= _other_layers(preset, values.layers)
     if values.denoising_weights is not None:
-        network["denoising_weights"] = _numbers("denoising_weights", values.denoising_weights)
+        network["denoising_weights"] = numbers("denoising_weights", values.denoising_weights)
     if values.hidden_noise is not None:
-        noise = _numbers("hidden_noise", values.hidden_noise)
+        noise = numbers("hidden_noise", values.hidden_noise)
         network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
     if values.combinator is not None:
         names = tuple(word.strip() for word in values.combinator.split(","))
@@ -209,7 +233,12 @@ def _count(field: str, text: str) -> int | str:
         raise lj.ConfigError(field, text, "give a whole number or all") from None
 
 
-def _numbers(field: str, text: str) -> tuple[float, ...]:
+def numbers(field: str, text: str) -> tuple[float, ...]:
+    """The numbers in a flag, with commas between them.
+
+    Raises:
+      ConfigError: it holds something else.
+    """
     try:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+import pictures
 from absl import flags
 from common_flags import Settings, check_known, settings
+from flag_groups import help_text
 from progress import Bar, Lines
+from tensorboard_mirror import Mirror
 
 import ladder_jax as lj
+from ladder_jax.run_files import changed, mean_text, percent
 
 
 def main(dataset: str, values: flags.FlagValues, about: str) -> None:
@@ -57,11 +61,14 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # head, say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+    except BrokenPipeError:
+        leave_pipe()
     if lj.hosts.is_first_process():
-        print(result_table(chosen, summary))
+        print(result_table(chosen, summary), flush=True)
+        if values.report and data is not None:
+            report = pictures.leave(chosen.workdir, data)
+            if report and not quiet:
+                print(f"report: {report}")
 
 
 def _lacks_weights(workdir: str) -> bool:
@@ -71,12 +78,9 @@ def _lacks_weights(workdir: str) -> bool:
 
 
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
-    """Trains with progress on the terminal; Ctrl-C and SIGTERM save before they end."""
-    stop = _StopOnSignal()
-    show = None if quiet else Bar() if _on_terminal() else Lines()
-    if show:
-        print("preparing the data, compiling the training step", flush=True)
-    try:
+    """Trains with progress on the terminal, see ``training``."""
+    mirror = Mirror(chosen.workdir) if chosen.tensorboard and lj.hosts.is_first_process() else None
+    with training(quiet, mirror) as watched:
         return lj.train_and_evaluate(
             chosen.config,
             chosen.train_config,
@@ -84,16 +88,36 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
             num_seeds=chosen.num_seeds,
             parallel=chosen.parallel,
             workdir=chosen.workdir,
-            on_progress=show,
-            should_stop=lambda: stop.signal is not None,
+            **watched,
             **chosen.saving,
         )
+
+
+@contextmanager
+def training(quiet: bool, mirror: Mirror | None = None) -> Iterator[dict[str, Any]]:
+    """Keywords that let a training call show progress and obey signals, while it lasts.
+
+    Ctrl-C and SIGTERM save before they end the command.
+
+    Args:
+      quiet: shows nothing.
+      mirror: is told of the progress as well.
+    """
+    stop = _StopOnSignal()
+    show = None if quiet else Bar() if _on_terminal() else Lines()
+    if show:
+        print("preparing the data, compiling the training step", flush=True)
+    try:
+        told = [one for one in (show, mirror) if one]
+        on_progress = (lambda progress: [one(progress) for one in told]) if told else None
+        yield {"on_progress": on_progress, "should_stop": lambda: stop.signal is not None}
     except lj.StoppedError as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + (stop.signal or signal.SIGINT))
     finally:
-        if isinstance(show, Bar):
-            show.close()
+        for one in (show, mirror):
+            if isinstance(one, Bar | Mirror):
+                one.close()
 
 
 def _on_terminal() -> bool:
@@ -152,36 +176,19 @@ def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
     lines = [f"{heads[0]:12}{heads[1]:>20}{heads[2]:>16}".rstrip()]
     for name in lj.STATISTICS if finished[0][f"{kind}_error_percent"] else ():
         default = name == chosen.train_config.statistics
-        errors = [run[f"{kind}_error_percent"][name] for run in finished]
-        deviation = statistics.stdev(errors) if len(errors) > 1 else None
-        text = _error_text((statistics.fmean(errors), deviation))
+        text = mean_text([run[f"{kind}_error_percent"][name] for run in finished])
         line = f"{name + (' *' if default else ''):12}{text:>20}"
-        if default and paper:
-            line += f"{_error_text(paper):>16}"
+        if name == lj.STATISTICS[0] and paper:  # the paper's rule
+            line += f"{percent(*paper):>16}"
         lines.append(line)
     if chosen.num_seeds > 1:
         lines.append(f"Mean ± standard deviation over {len(finished)} runs.")
     lines += [f"Seed {run['seed']} {run['reason']}." for run in summary["runs"] if "reason" in run]
-    if paper and (changed := _changed(chosen)):
-        lines.append(f"Not the paper's settings: {changed}.")
+    others = changed(chosen.config, chosen.train_config, chosen.preset) if paper else {}
+    texts = [f"{name} {_text(own)} (paper: {_text(its)})" for name, (own, its) in others.items()]
+    lines += [f"Not the paper's settings: {', '.join(texts)}."] if texts else []
     lines.append(f"* the reported number. Everything is in {chosen.workdir}/")
     return "\n".join(lines)
-
-
-def _error_text(error: lj.presets.PaperError) -> str:
-    mean, deviation = error
-    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
-
-
-def _changed(chosen: Settings) -> str:
-    """Settings that differ from the preset's, in words; seeds are free."""
-    preset = chosen.preset.config.to_json() | chosen.preset.train_config.to_json()
-    own = chosen.config.to_json() | chosen.train_config.to_json()
-    return ", ".join(
-        f"{name} {_text(own[name])} (paper: {_text(preset[name])})"
-        for name in own
-        if own[name] != preset[name] and name not in ("seed", "data_seed", "labels")
-    )
 
 
 def _text(value: Any) -> str:
@@ -197,11 +204,13 @@ def parse(values: flags.FlagValues, about: str, words: Sequence[str] = ()) -> li
       words: names of the words that the command takes beside its flags.
     """
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
-        print(about.strip() + "\n")
-        print(values.get_help())
+        with suppress(BrokenPipeError):  # head, say, has seen enough
+            print(f"{about.strip()}\n\n{help_text(values)}", flush=True)
         sys.exit(0)
     try:
         rest = values(sys.argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        fail(f"{str(error).replace(' ?', '?')} (--help lists all flags)")
     except flags.Error as error:
         fail(str(error))
     if len(rest) < len(words):
@@ -210,6 +219,12 @@ def parse(values: flags.FlagValues, about: str, words: Sequence[str] = ()) -> li
         hint = f"; did you mean --{extra[0]}?" if "=" in extra[0] else ""
         fail(f"{extra[0]}: unexpected word on the command line{hint}")
     return rest
+
+
+def leave_pipe() -> NoReturn:
+    """Ends a command whose reader (head, say) has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:

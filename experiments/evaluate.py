@@ -46,8 +46,12 @@ def main(values: flags.FlagValues) -> None:
             problem = f"is one of {', '.join(lj.STATISTICS)}"
             raise lj.ConfigError("statistics", unknown[0], problem)
         models = [lj.load(run, seed) for seed in seeds_of(run)]
-        data = _data_of(folder_of(run), values.data_dir)
+        data = data_of(folder_of(run), values.data_dir)
         rows = values.rows or ("validation" if models[0].train_config.validation else "test")
+        if rows != "test" and _has_own_split(folder_of(run)):
+            raise lj.RunError(
+                f"{run}: its {rows} rows were the caller's own choice; give --rows=test"
+            )
         found = [
             {"seed": model.train_config.seed} | _errors(model, data, rows, kinds)
             for model in models
@@ -66,18 +70,26 @@ def main(values: flags.FlagValues) -> None:
         print("mean      " + "".join(f"{mean:14.2f}" for mean in means))
 
 
-def _data_of(run: Path, data_dir: str | None) -> lj.Dataset:
+def data_of(run: Path, data_dir: str | None) -> lj.Dataset:
+    """The data that a run was trained on.
+
+    Raises:
+      RunError: they were given as arrays, or the files have changed since.
+      DataError: they cannot be read.
+    """
     known = json.loads((run / "config.json").read_text()).get("data")  # lj.load has read it
     known = known if isinstance(known, dict) else {}
     if known.get("name") not in lj.data.NAMES:
-        raise lj.RunError(
-            f"{run}: is of data given as arrays ({known.get('name')}); use "
-            "ladder_jax.load(RUN).predict(x) in Python"
-        )
+        use = "ladder_jax.load(RUN).predict(x) in Python"
+        raise lj.RunError(f"{run}: is of data given as arrays ({known.get('name')}); use {use}")
     data = lj.data.load(known["name"], data_dir=data_dir)
     if data.fingerprint() != known.get("sha256"):
         raise lj.RunError(f"{run}: was trained on other data than these {data.name} files")
     return data
+
+
+def _has_own_split(run: Path) -> bool:
+    return "split" in json.loads((run / "config.json").read_text())["data"]
 
 
 def _errors(

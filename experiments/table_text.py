@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from table_rows import LIMIT, Row
 
 from ladder_jax.config import STATISTICS
+from ladder_jax.run_files import percent
 
 OURS, *OTHERS = STATISTICS
 """The statistics of the compared error, and those that stand beside it."""
@@ -92,7 +93,7 @@ def spread(mean: float | None, std: float | None) -> str:
     """Like ``1.06 ± 0.37``; one number without a standard deviation."""
     if mean is None:
         return NONE
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+    return percent(mean, std)
 
 
 def _table(rows: list[Row]) -> str:

@@ -1,6 +1,8 @@
 """Ladder Networks (Rasmus et al. 2015) in JAX and Flax."""
 
-from ladder_jax import data, hosts, layers, parallel, presets
+from typing import TYPE_CHECKING, Any
+
+from ladder_jax import data, hosts, layers, parallel, plots, presets, report
 from ladder_jax.checkpoints import KEEP
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.costs import Costs
@@ -16,6 +18,7 @@ from ladder_jax.errors import (
     StoppedError,
 )
 from ladder_jax.evaluation import error_percent, population_statistics, predict, predict_proba
+from ladder_jax.gamma import GammaWrapper, Noise
 from ladder_jax.layers import Conv, Dense, GlobalMeanPool, MaxPool
 from ladder_jax.model import (
     Encoding,
@@ -33,6 +36,9 @@ from ladder_jax.runs import CHECKPOINT_EVERY, finished_summary, train_and_evalua
 from ladder_jax.trainer import Progress
 from ladder_jax.weights import load
 
+if TYPE_CHECKING:
+    from ladder_jax.estimator import LadderClassifier
+
 __all__ = [
     "CHECKPOINT_EVERY",
     "KEEP",
@@ -46,12 +52,15 @@ __all__ = [
     "Dense",
     "DivergedError",
     "Encoding",
+    "GammaWrapper",
     "GlobalMeanPool",
     "Ladder",
+    "LadderClassifier",
     "LadderConfig",
     "LadderError",
     "MaxPool",
     "Model",
+    "Noise",
     "Parallel",
     "PeerError",
     "Progress",
@@ -72,9 +81,25 @@ __all__ = [
     "load",
     "parallel",
     "parameter_counts",
+    "plots",
     "population_statistics",
     "predict",
     "predict_proba",
     "presets",
+    "report",
     "train_and_evaluate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``LadderClassifier`` is imported when it is asked for: scikit-learn is an extra."""
+    if name != "LadderClassifier":
+        raise AttributeError(f"module 'ladder_jax' has no attribute '{name}'")
+    try:
+        from ladder_jax.estimator import LadderClassifier
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != "sklearn":
+            raise
+        what = "LadderClassifier needs scikit-learn 1.6 or newer: pip install scikit-learn"
+        raise ImportError(what, name=error.name) from error
+    return LadderClassifier

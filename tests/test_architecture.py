@@ -1,6 +1,7 @@
 """House rules that a machine can hold: import order, file sizes, a pure library."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ ORDER = [
     "sharing",
     "training",
     "evaluation",
+    "gamma",
     "environment",
+    "executables",
     "locks",
     "metrics_file",
     "runfolder",
@@ -47,6 +50,23 @@ ORDER = [
     "results",
     "weights",
     "runs",
+    "buckets",
+    "scaling",
+    "unlabelled",
+    "choices",
+    "classifier_file",
+    "estimator",
+    "run_files",
+    "plot_style",
+    "plot_curves",
+    "plot_rows",
+    "plot_decoder",
+    "plot_labels",
+    "plots",
+    "report_html",
+    "report_run",
+    "report_result",
+    "report",
     "__init__",
 ]
 ORBAX_FILE, DATA = "checkpoints", "data"
@@ -74,6 +94,13 @@ FILES = sorted(LIBRARY.rglob("*.py"))
 
 def test_every_module_has_its_place():
     assert {module_of(path) for path in FILES} == set(ORDER)
+
+
+def test_the_documents_list_is_this_one():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    listed = re.findall(r"^\| `([\w/]+)\.py` \|", text.split("| file in `experiments/`")[0], re.M)
+    modules = dict.fromkeys(name.split("/")[0] for name in listed)
+    assert [*modules, "__init__"] == ORDER
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())

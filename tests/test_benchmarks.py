@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -155,17 +157,6 @@ def test_startup_benchmark_prints_its_contract(mnist_dir):
     assert report["first_step_seconds"] > 0 and report["peak_memory_mb"] > 100
 
 
-@pytest.mark.slow
-def test_readme_examples_run(monkeypatch, tmp_path):
-    """Every Python block of the README, with few epochs."""
-    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    assert len(blocks) == 4
-    monkeypatch.chdir(tmp_path)
-    for block in blocks:
-        code = block.split("```")[0].replace("epochs=20", "epochs=1")
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-
-
 def test_tables_have_a_row_for_each_object(benchmarks):
     step = {"model": "ladder", "step_ms": 2.5, "blocks": [[1, 2]], "versions": {}}
     seeds = {"model": "ladder", "at_once": [{"seeds": 1, "ms": 3}, {"seeds": 2, "ms": 5}]}
@@ -214,3 +205,33 @@ def test_checkpoint_benchmark_relates_a_save_to_training():
     share = 100 * report["save_seconds"] / report["interval_seconds"]
     assert report["overhead_percent"] == pytest.approx(share, abs=0.6)
     assert report["megabytes"] > 12  # 1.5 million parameters and two moments of each, compressed
+
+
+def test_rounded_products_round_every_operand(benchmarks):
+    """Of 2¹⁰ + 1 and 2⁷ + 1 a bfloat16 keeps neither last bit, forward and backward."""
+    product = benchmarks("precision").rounded_product(7)
+    a, b = jnp.full((1, 1), 1025.0), jnp.full((1, 1), 257.0)
+    value, pull = jax.vjp(product, a, b)
+    assert value.item() == 1024 * 256
+    assert [g.item() for g in pull(jnp.full((1, 1), 513.0))] == [512 * 256, 1024 * 512]
+
+
+def test_precision_trains_with_rounded_products(benchmarks, monkeypatch):
+    precision, bits = benchmarks("precision"), []
+    good = precision.rounded_product
+
+    def counted(own):
+        product = good(own)
+        return lambda a, b: bits.append(own) or product(a, b)
+
+    monkeypatch.setattr(precision, "rounded_product", counted)
+    found = precision.errors("baseline", range(1, 2), 1)
+    assert set(bits) == {23, 10, 7}
+    assert {name: len(own) for name, own in found.items()} == dict.fromkeys(precision.MANTISSA, 1)
+
+
+def test_precision_patches_dense_layers_and_puts_them_back(benchmarks):
+    layer, kernel, h = lj.Dense(1), jnp.full((1, 1), 257.0), jnp.ones((1, 1))
+    with benchmarks("precision").precision(7):
+        assert layer.forward(kernel, h).item() == layer.inverse(kernel, h, (1,)).item() == 256
+    assert layer.forward(kernel, h).item() == layer.inverse(kernel, h, (1,)).item() == 257

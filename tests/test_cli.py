@@ -31,7 +31,8 @@ def command(monkeypatch, capsys, tmp_path):
 
     def run(dataset, *words):
         values = common_flags.define(dataset, LABELS[dataset])
-        monkeypatch.setattr(sys, "argv", [f"{dataset}.py", *words])
+        report = [] if "--report" in words else ["--noreport"]  # it takes seconds
+        monkeypatch.setattr(sys, "argv", [f"{dataset}.py", *report, *words])
         status = 0
         try:
             console.main(dataset, values, "about")
@@ -220,6 +221,9 @@ def test_paper_error_stands_only_beside_its_own_row(command):
     short = chosen._replace(train_config=dataclasses.replace(preset.train_config, epochs=2))
     table = console.result_table(short, summary)
     assert "Not the paper's settings: epochs 2 (paper: 150)." in table
+    train_config = dataclasses.replace(preset.train_config, statistics="unlabelled")
+    table = console.result_table(chosen._replace(train_config=train_config), summary)
+    assert [line.split()[0] for line in table.splitlines() if "1.06" in line] == ["labelled"]
     preset = lj.presets.for_labels("mnist", "ladder", 200)
     chosen = Settings(preset, preset.config, preset.train_config, "", "runs/x")
     assert "1.06" not in console.result_table(chosen, summary)
@@ -249,7 +253,7 @@ def test_command_as_a_process_without_network_or_data(tmp_path, environment):
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
 def test_stopped_process_saves_and_continues(tmp_path, environment, number, status):
-    words = ["--epochs=100", "--labels=50", "--model=baseline", "--workdir=run"]
+    words = ["--epochs=100", "--labels=50", "--model=baseline", "--workdir=run", "--noreport"]
     with subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / "digits.py"), *words],
         cwd=tmp_path,

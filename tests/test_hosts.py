@@ -59,7 +59,7 @@ def read_costs(folder):
 
 def alone(folder, *words):
     done = subprocess.run(
-        [sys.executable, DIGITS, f"--workdir={folder}", "--quiet", *words],
+        [sys.executable, DIGITS, f"--workdir={folder}", "--quiet", "--noreport", *words],
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -95,6 +95,7 @@ def test_two_hosts_train_as_one(tmp_path, words):
     assert got["test_error_percent"] == pytest.approx(want["test_error_percent"], abs=0.5)
 
 
+@pytest.mark.slow
 def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
     words = (*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1")
