@@ -12,7 +12,7 @@ INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
 .DEFAULT_GOAL := help
 # workers of pytest; each takes a core and up to 4 GB
 TEST_WORKERS ?= 2
-.PHONY: help demo test test-all soak audit bench lint format clean FORCE
+.PHONY: help demo test test-all soak audit bench docs lint format clean FORCE
 
 help:
 	@echo "make demo      set up .venv and run experiments/demo.py"
@@ -21,6 +21,7 @@ help:
 	@echo "make soak      kills a run 200 times (KILLS=n) and compares: hours"
 	@echo "make bench     times of steps, seeds, devices and start-up, as tables; on an idle machine"
 	@echo "make audit     known weaknesses of the pinned packages; needs the network"
+	@echo "make docs      the pages of docs/ as a site, in site/"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    ruff format, and what ruff check can mend"
 	@echo "make clean     remove .venv and caches; runs/ stays"
@@ -50,6 +51,10 @@ bench: $(VENV)/.demo-installed
 	$(RUN) benchmarks/seeds.py; $(RUN) benchmarks/scaling.py; $(RUN) benchmarks/startup.py; \
 	} | $(RUN) benchmarks/as_table.py
 
+docs: $(VENV)/.test-installed
+	$(RUN) -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 lint: $(VENV)/.test-installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -60,7 +65,7 @@ format: $(VENV)/.test-installed
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up: the stamp files make a second call instant ----
