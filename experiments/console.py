@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import pictures
+from aborts import say_when_aborted
 from absl import flags
 from common_flags import Settings, check_known, settings
 from flag_groups import help_text
@@ -49,6 +50,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             summary = None  # they are made anew
         data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
+            say_when_aborted(chosen.workdir)
             lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
         quiet = values.quiet or not lj.hosts.is_first_process()
         if not quiet:

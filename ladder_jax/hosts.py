@@ -81,14 +81,17 @@ def any_process(wish: bool) -> bool:
 
 
 @contextmanager
-def naming_lost_peers(where: str) -> Iterator[None]:
+def naming_lost_peers(kept: str) -> Iterator[None]:
     """Turns what JAX raises when another process of the run is gone into a ``PeerError``."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        raise PeerError(
-            f"another process of this run ended or cannot be reached "
-            f"({str(error).splitlines()[0]}); start all of them again: {where}"
-        ) from error
+        raise PeerError(lost_peer(str(error).splitlines()[0], kept)) from error
+
+
+def lost_peer(reason: str, kept: str) -> str:
+    """What is said when another process of the run is gone: why so, and what is not lost."""
+    lost = f"another process of this run ended or cannot be reached ({reason})"
+    return f"{lost}; start all of them again: {kept}"

@@ -17,6 +17,8 @@ DIGITS = Path(__file__).resolve().parent.parent / "experiments" / "digits.py"
 LIMIT = 240  # seconds; a process that waits for a lost peer would take for ever
 SMALL = ("--layers=dense:32,dense:10", "--denoising_weights=100,1,0.1")  # soon compiled
 
+LONG = (*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1")
+
 
 def start(folder, process, port, *words):
     environment = os.environ | {
@@ -95,25 +97,41 @@ def test_two_hosts_train_as_one(tmp_path, words):
     assert got["test_error_percent"] == pytest.approx(want["test_error_percent"], abs=0.5)
 
 
+def lose(which, how, folder):
+    """Ends one of two hosts by a signal; the other one says so and ends too."""
+    processes = start_both(folder, *LONG)
+    other = processes[1 - which]
+    try:
+        wait_for_checkpoint(folder, processes)
+        processes[which].send_signal(how)
+        output = other.communicate(timeout=LIMIT)[0]
+    finally:
+        processes[which].kill()
+        finish(processes)
+    assert other.returncode == 1, output
+    last = output.splitlines()[-1]
+    assert last.startswith("error: another process of this run ended or cannot be reached"), output
+    assert last.endswith(f"{folder} goes on from its last checkpoint")
+    assert "Traceback" not in output
+    return last
+
+
+@pytest.mark.slow
+def test_hosts_left_by_a_silent_one_or_by_the_first_end_with_one_line(tmp_path):
+    # Not gone, only silent: nothing fails but the heartbeat, after 100 seconds, by JAX's abort.
+    silent = lose(1, signal.SIGSTOP, tmp_path / "silent")
+    assert "(JAX gave up, see above)" in silent
+    lose(0, signal.SIGKILL, tmp_path / "first")
+
+
 @pytest.mark.slow
 def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
-    words = (*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1")
-    processes = start_both(folder, *words)
-    try:
-        wait_for_checkpoint(folder, processes)
-        processes[1].send_signal(signal.SIGKILL)
-        output = processes[0].communicate(timeout=LIMIT)[0]
-    finally:
-        finish(processes)
-    assert processes[0].returncode == 1, output
-    assert "error: another process of this run ended or cannot be reached" in output
-    assert "goes on from its last checkpoint" in output
-    assert "Traceback" not in output
+    lose(1, signal.SIGKILL, folder)
     done = len(read_costs(folder))
     assert 1 <= done < 2000
     # The same, for fewer epochs than it would take, by SIGTERM to one of the two: both stop.
-    processes = start_both(folder, *words)
+    processes = start_both(folder, *LONG)
     wait_for_more(folder, processes, done + 2)
     processes[1].send_signal(signal.SIGTERM)
     first, second = finish(processes)

@@ -1,0 +1,36 @@
+"""One clear last line where JAX ends a process of a run on several hosts by abort().
+
+It does so, from a thread of its own and with a long log, when a lost process is noticed by its
+missed heartbeat and not by an error of a computation; Python cannot catch that as an exception.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+
+import ladder_jax as lj
+
+_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_kept: list[Callable[[int], None]] = []  # C holds no reference
+
+
+def say_when_aborted(workdir: str) -> None:
+    """Lets the process end with one line and status 1 where it would be aborted.
+
+    Python's own handlers do not do: they run in the main thread, later, and abort() is final.
+
+    Args:
+      workdir: of the run, for the message.
+    """
+    lost = lj.hosts.lost_peer(
+        "JAX gave up, see above", f"{workdir} goes on from its last checkpoint"
+    )
+    text = f"error: {lost}\n".encode()
+
+    def end(number: int) -> None:
+        os.write(2, text)
+        os._exit(1)
+
+    _kept.append(_Handler(end))
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), _kept[-1])
