@@ -53,7 +53,7 @@ bench: $(VENV)/.demo-installed
 
 docs: $(VENV)/.test-installed
 	$(RUN) -m mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html, or, with a working search: $(RUN) -m http.server -d site"
 
 lint: $(VENV)/.test-installed
 	$(RUN) -m ruff check .

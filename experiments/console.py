@@ -57,8 +57,13 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             print(describe(chosen), flush=True)
         if summary is None:
             summary = train(chosen, data, quiet=quiet).summary
-        elif not quiet:
-            print("this run was finished before; its result:")
+        else:
+            if chosen.tensorboard and lj.hosts.is_first_process():
+                mirror = Mirror(chosen.workdir)
+                mirror.catch_up()
+                mirror.close()
+            if not quiet:
+                print("this run was finished before; its result:")
     except lj.LadderError as error:
         fail(str(error))
     except KeyboardInterrupt:  # before there was anything to save

@@ -1,4 +1,4 @@
-"""The idea in under a minute: a ladder against its supervised baseline, same few labels.
+"""The idea in about a minute: a ladder against its supervised baseline, same few labels.
 
 Both are trained on scikit-learn's 1797 real 8x8 digits; nothing is downloaded or written.
 """
@@ -10,6 +10,9 @@ import os
 import sys
 import time
 
+import console
+from absl import flags
+
 import ladder_jax as lj
 
 MODELS = {"baseline": "supervised baseline", "ladder": "full ladder"}
@@ -17,6 +20,7 @@ MODELS = {"baseline": "supervised baseline", "ladder": "full ladder"}
 
 def main() -> None:
     """Trains both and prints their test errors side by side."""
+    console.parse(flags.FlagValues(), __doc__)
     data = lj.data.load("digits")
     errors = {}
     for model, words in MODELS.items():

@@ -1,8 +1,8 @@
-"""Draws a run's pictures into RUN/figures/, or several runs and a ledger beside one another.
+"""Draws a run's pictures into RUN/figures/, or several runs and a ledger together, into compared/.
 
 python experiments/plot.py runs/digits-ladder-50-seed1
 python experiments/plot.py runs/mnist-ladder-100-seed1 --data_dir=DATA
-python experiments/plot.py runs/mnist-ladder-* runs/mnist-gamma-* --output=compared
+python experiments/plot.py runs/mnist-ladder-* runs/mnist-gamma-*    # into compared/
 python experiments/plot.py --ledger=results/ledger.jsonl
 
 It needs matplotlib. Pictures of rows need the data too: mnist, digits and cifar10 are found by the
@@ -27,13 +27,16 @@ from ladder_jax.plot_curves import NO_DATA, why_not
 from ladder_jax.plot_labels import NothingToDrawError
 from ladder_jax.run_files import read_run, read_runs
 
+COMPARED = "compared"
+"""Folder for pictures of several runs, unless another is named."""
+
 
 def define() -> flags.FlagValues:
     """The command's flags."""
     values = flags.FlagValues()
     for name, text in (
         ("data_dir", "Folder of the data (or LADDER_DATA_DIR)."),
-        ("output", "Folder of the pictures (default: RUN/figures of the first, or the ledger's)."),
+        ("output", "Folder (default: RUN/figures; compared/ for several runs; the ledger's)."),
         ("ledger", "File such as results/ledger.jsonl: error against labels, also of its runs."),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
@@ -61,10 +64,11 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _words(values: flags.FlagValues) -> list[str]:
-    count = 0
+    count, least = 0, 1
     with suppress(flags.Error):  # console.parse says so
         count = len(values(sys.argv)) - 1
-    return console.parse(values, __doc__, ("RUN",) * max(count, 0 if values.ledger else 1))
+        least = 0 if values.ledger else 1
+    return console.parse(values, __doc__, ("RUN",) * max(count, least))
 
 
 def _of_one(
@@ -95,7 +99,8 @@ def _of_several(
     runs: Sequence[str], ledger: str | None, output: str | None
 ) -> tuple[list[Path], dict[str, str]]:
     """The joint pictures, under names of their own."""
-    folder = Path(output or (Path(runs[0]) / "figures" if runs else Path(ledger or "").parent))
+    # Not in a run's own folder: its report shows what is there.
+    folder = Path(output or (COMPARED if runs else Path(ledger or "").parent))
     known, paths, missing = read_runs(runs), [], {}
     for name in ("learning_curves", "denoising_costs") if runs else ():
         reasons = [why_not(name, run) for run in known]

@@ -28,7 +28,7 @@ class Mirror:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            problem = "needs tensorboardX: pip install tensorboardX"
+            problem = "needs tensorboardX: pip install tensorboardX (or the extra tensorboard)"
             raise lj.ConfigError("tensorboard", "true", problem) from None
         self._writer_of, self._metrics = SummaryWriter, Path(workdir, "metrics.jsonl")
         self._folder, self._started = Path(workdir, "tensorboard"), False
@@ -37,8 +37,11 @@ class Mirror:
 
     def __call__(self, progress: lj.Progress) -> None:
         """As ``on_progress`` of ``lj.train_and_evaluate``: after each epoch."""
-        if progress.metrics is None:
-            return
+        if progress.metrics is not None:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Writes what is new; of a finished run everything."""
         with while_writing(self._folder):
             if not self._started and self._folder.is_dir():
                 shutil.rmtree(self._folder)

@@ -79,7 +79,8 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
       classes_: (K,) the classes, sorted.
-      n_features_in_, feature_names_in_: of X, as scikit-learn has them.
+      n_features_in_: X.shape[1].
+      feature_names_in_: (D,) names of the columns, where X has some.
       n_iter_: steps made.
       model_: the network, which takes scaled rows; None if there was one class only.
       scaling_: the map to scaled rows.

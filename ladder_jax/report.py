@@ -124,10 +124,11 @@ def _data(run: Run, row: Preset | None) -> Html:
     if train.labels != "all" and not split:
         classes = run.config.num_classes
         labelled += f", balanced: {int(train.labels) // classes} of each of {classes} classes"
+    used = f"{rows - train.validation:,}" if train.validation and not split else f"{rows:,}"
     own_rows = "each seed's own" if train.data_seed is None else f"from data seed {train.data_seed}"
     facts = [
         ["name", run.data["name"]],
-        ["training rows", f"{rows:,}"],
+        ["rows trained on", used],
         ["fingerprint", tag("code", run.data.get("sha256", "–"))],
         ["labelled rows", labelled],
         ["held-out rows", f"{train.validation:,}" if train.validation else "none"],

@@ -13,8 +13,8 @@ _KINDS = {
     "variance of every unit. These fixed numbers normalise the rows to be classified, as in the "
     "authors' code.",
     "unlabelled": "The same, measured over the whole training part, with and without labels.",
-    "running": "No pass of its own: the average over the labelled minibatches of the last epoch "
-    "of training, the latest counting most.",
+    "running": "No pass after training: the average over the labelled minibatches of the last "
+    "epoch, without noise, the latest counting most.",
 }
 _WHY = (
     "Batch normalisation needs a mean and a variance for every unit, and at test time somebody "

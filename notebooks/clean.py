@@ -32,7 +32,7 @@ def cleaned(text: str) -> str:
 
 def main() -> None:
     """Writes those that are not clean."""
-    for path in sorted(Path(__file__).parent.glob("*.ipynb")):
+    for path in sorted(Path(__file__).parent.glob("[0-9]_*.ipynb")):
         text = path.read_text(encoding="utf-8")
         if (clean := cleaned(text)) != text:
             path.write_text(clean, encoding="utf-8")

@@ -1,6 +1,8 @@
 """--help of every command, and the metrics for TensorBoard."""
 
 import json
+import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import common_flags
 import console
 import evaluate
 import flag_groups
+import plot
 import tables
 import tensorboard_mirror
 
@@ -24,8 +27,38 @@ COMMANDS = {
     "digits": lambda: common_flags.define("digits", "50"),
     "arrays": arrays.define,
     "evaluate": evaluate.define,
+    "plot": plot.define,
     "tables": tables.define,
 }
+
+
+SCRIPTS = ("demo", *COMMANDS)
+EXPERIMENTS = Path(common_flags.__file__).parent
+
+
+def test_every_command_is_known():
+    commands = {path.stem for path in EXPERIMENTS.glob("*.py") if "__main__" in path.read_text()}
+    assert commands == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_and_wrong_words_of_the_real_command(name, monkeypatch, capsys):
+    def ends(*words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(EXPERIMENTS / f"{name}.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    taken = signal.getsignal(signal.SIGINT)
+    try:
+        status, out, err = ends("--help")
+        assert (status, err) == (0, "")
+        assert out.startswith(runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["__doc__"].strip())
+        status, out, err = ends("--no_such_flag=1")
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "no_such_flag" in err
+    finally:
+        signal.signal(signal.SIGINT, taken)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

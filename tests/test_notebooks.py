@@ -15,7 +15,7 @@ import ladder_jax as lj
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+NOTEBOOKS = sorted(FOLDER.glob("[0-9]_*.ipynb"))
 
 TINY = {
     "1_quickstart": {"EPOCHS": "2"},
@@ -144,11 +144,11 @@ def test_cleaning_only_writes_what_is_not_clean(clean, monkeypatch, tmp_path, ca
     module = importlib.import_module("clean")
     monkeypatch.setattr(module, "__file__", str(tmp_path / "clean.py"))
     text = NOTEBOOKS[0].read_text(encoding="utf-8")
-    (tmp_path / "a.ipynb").write_text(text, encoding="utf-8")
-    (tmp_path / "b.ipynb").write_text(text + "\n\n", encoding="utf-8")
+    (tmp_path / "1_a.ipynb").write_text(text, encoding="utf-8")
+    (tmp_path / "2_b.ipynb").write_text(text + "\n\n", encoding="utf-8")
     module.main()
-    assert capsys.readouterr().out == "cleaned b.ipynb\n"
-    assert (tmp_path / "b.ipynb").read_text(encoding="utf-8") == text
+    assert capsys.readouterr().out == "cleaned 2_b.ipynb\n"
+    assert (tmp_path / "2_b.ipynb").read_text(encoding="utf-8") == text
 
 
 @every_notebook

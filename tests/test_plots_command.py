@@ -81,8 +81,9 @@ def test_command(command, monkeypatch, tmp_path):
     _, out, err = command(runs()["unfinished"], "--output", "two")
     assert out.split() == [f"two/{name}.png" for name in names[:2]]
     assert err == f"left out: denoising_functions, {needing} (the run is not finished)\n"
-    _, out, err = command(runs()["ladder"], runs()["held_out"], "--output=both")
-    assert out.split() == [f"both/compared_{name}.png" for name in names[:2]]
+    _, out, err = command(runs()["ladder"], runs()["held_out"])
+    assert out.split() == [f"compared/compared_{name}.png" for name in names[:2]]
+    assert sorted(folder.iterdir()) == sorted(paths)  # a report shows its own run only
     assert err == "left out: error_against_labels (all runs have the same number of labels)\n"
 
 
