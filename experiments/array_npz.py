@@ -38,7 +38,7 @@ def arrays(
             y_key = _pick(path, file.files, y_names, needed=training)
             free_key = _pick(path, file.files, _FREE if training else (), needed=False)
             x = _rows(path, file, key, shape)
-            y = _array(path, file, y_key, "biufUS") if y_key else None
+            y = _array(path, file, y_key, "biufU") if y_key else None
             free = _rows(path, file, free_key, x.shape[1:]) if free_key else None
     except DataError:
         raise
@@ -69,7 +69,8 @@ def _array(path: Path, file: Any, key: str, kinds: str) -> Array:
         raise DataError(f"{path}: {key}: {reason}; save a plain array of numbers") from error
     if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds:
         what = getattr(value, "dtype", "no array")
-        raise DataError(f"{path}: {key}: {what} cannot be used; save an array of numbers")
+        wanted = "numbers or strings" if "U" in kinds else "numbers"
+        raise DataError(f"{path}: {key}: {what} cannot be used; save an array of {wanted}")
     return value
 
 

@@ -19,7 +19,7 @@ from common_flags import numbers
 
 import ladder_jax as lj
 from ladder_jax import metrics_file
-from ladder_jax.choices import network
+from ladder_jax.choices import configs
 from ladder_jax.errors import while_writing
 from ladder_jax.unlabelled import has_label
 
@@ -87,15 +87,17 @@ def description(classifier: Any, train: Rows) -> list[str]:
     """Rows, settings and layers, line by line.
 
     Raises:
-      ConfigError: a network that cannot be.
+      ConfigError: a setting that cannot be used.
+      DataError: no labels, or of one class only.
     """
     labelled = labelled_rows(classifier, train)
     shape = train.x.shape[1:]
     every = len(train.x) + (0 if train.x_unlabelled is None else len(train.x_unlabelled))
     classes = np.unique(train.y[labelled].astype(str))  # type: ignore[index]
+    if len(classes) < 2:
+        raise lj.DataError(f"all labelled rows have the label {classes[0]}; two classes are needed")
     own = classifier.get_params()
-    settings = {name: own[name] for name in ("input_noise", "hidden_noise", "combinator")}
-    config = network(own["layers"], own["denoising_weights"], shape, len(classes), **settings)
+    config, _ = configs(own, shape, len(classes), every)
     of = "x".join(map(str, shape))
     shown = {name: own[name] for name in ("steps", "learning_rate", "scaling", "statistics")}
     return [
@@ -108,7 +110,9 @@ def description(classifier: Any, train: Rows) -> list[str]:
 def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
     """Error in per cent on each part of the labelled rows, hidden from the fit in turn.
 
-    The hidden rows are left out whole: what is measured is the error on new rows.
+    The fit does not see the hidden rows, not even without their labels: what is measured is the
+    error on new rows. (Categories and medians of columns were found on all rows, when they were
+    read.)
 
     Raises:
       DataError: too few labelled rows of a class.
@@ -171,6 +175,24 @@ def test_error(classifier: Any, predicted: np.ndarray, y: Any) -> tuple[float, i
     return 100 * float(wrong.mean()), len(known)
 
 
+def check_labels(path: str, classifier: Any, train: Rows, given: Rows) -> None:
+    """Refuses labels of rows to predict none of which is a class: words for numbers, say.
+
+    Raises:
+      DataError: that is so.
+    """
+    if given.y is None:
+        return
+    own, classes = np.asarray(given.y), np.asarray(train.y)[labelled_rows(classifier, train)]
+    known = {_word(label) for label in own.tolist() if label is not None}
+    if known and not known & (own_words := set(map(_word, classes.tolist()))):
+        found, trained = sorted(known)[:3], sorted(own_words)[:3]
+        raise lj.DataError(
+            f"{path}: none of its labels ({', '.join(found)}…) is a class of the training file "
+            f"({', '.join(trained)}…); write them alike, or leave them out"
+        )
+
+
 def save_columns(columns: Columns, folder: str | os.PathLike[str]) -> None:
     """Writes how the columns were read beside the classifier, so that others can be read alike."""
     path = Path(folder) / "columns.json"
@@ -179,4 +201,12 @@ def save_columns(columns: Columns, folder: str | os.PathLike[str]) -> None:
 
 def _like(classifier: Any, y: np.ndarray) -> np.ndarray:
     """Labels in the dtype of the classifier's classes."""
-    return y.astype(str) if classifier.classes_.dtype.kind == "U" else y
+    if classifier.classes_.dtype.kind == "U":
+        return y.astype(str)
+    same = {_word(own): own for own in classifier.classes_.tolist()}
+    return np.array([same.get(_word(label), label) for label in y.tolist()], object)
+
+
+def _word(label: Any) -> str:
+    """1, 1.0 and "1" are alike."""
+    return str(label).removesuffix(".0")

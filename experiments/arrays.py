@@ -83,8 +83,14 @@ def main(values: flags.FlagValues) -> None:
         classifier = array_work.classifier_of(values)
         stem = Path(values.train).stem
         workdir = values.workdir or os.path.join("runs", f"{stem}-seed{values.seed}")
+        about = array_work.description(classifier, train)
+        if given:
+            array_work.check_labels(values.test, classifier, train, given)
+        output = Path(values.output or os.path.join(workdir, "predictions.csv"))
+        if output.is_dir():
+            console.fail(f"output={values.output}: is a folder; name a file in it")
         if not values.quiet:
-            print("\n".join([*notes, *array_work.description(classifier, train)]), flush=True)
+            print("\n".join([*notes, *about]), flush=True)
         if values.dry_run:
             return
         if values.folds:
@@ -95,7 +101,6 @@ def main(values: flags.FlagValues) -> None:
             classifier.fit(*train, workdir=workdir, resume=values.resume, **watched)
         array_work.save_columns(columns, workdir)
         x, y, rows = array_work.to_predict(classifier, train, given)
-        output = Path(values.output or os.path.join(workdir, "predictions.csv"))
         predicted = array_work.write_predictions(output, classifier, x, rows)
         if error := array_work.test_error(classifier, predicted, y):
             print(f"test error {error[0]:.2f} % of {error[1]} rows")

@@ -9,10 +9,12 @@ which each row occurs equally often, up to one occurrence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ladder_jax.checks import whole
 from ladder_jax.data import Split
 
 LARGEST = 8192
@@ -35,6 +37,18 @@ def padded_rows(rows: int) -> int:
     return _power_of_two(rows, _LEAST_ROWS) if rows <= LARGEST else rows
 
 
+def batch_of(name: str, size: Any, rows: int) -> int:
+    """A batch size, cut to what makes sense for that many rows; ConfigError if it is none."""
+    return min(whole(name, size, 1), max(rows, LARGEST))
+
+
+def longest_epoch(rows: int, batch_size: int) -> int:
+    """Steps of an epoch that takes the whole list of ``epoch_split``."""
+    if rows > LARGEST:
+        return rows // min(batch_size, rows)
+    return _power_of_two(-(-_OCCURRENCES * rows // batch_size), _LEAST_STEPS)
+
+
 def epoch_split(
     labelled: Array, rows: int, batch_size: int, labelled_batch_size: int, seed: int
 ) -> Split:
@@ -51,8 +65,7 @@ def epoch_split(
     rng = np.random.default_rng(seed)
     train = np.arange(rows)
     if rows <= LARGEST:
-        steps = _power_of_two(-(-_OCCURRENCES * rows // batch_size), _LEAST_STEPS)
-        train = _repeated(train, steps * batch_size, rng)
+        train = _repeated(train, longest_epoch(rows, batch_size) * batch_size, rng)
     batches = _power_of_two(-(-_OCCURRENCES * len(labelled) // labelled_batch_size), 1)
     return Split(
         train=train,

@@ -6,13 +6,16 @@ them and shows what else was tried.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from ladder_jax import presets
-from ladder_jax.checks import sequence
-from ladder_jax.config import LadderConfig
+from ladder_jax import buckets, presets
+from ladder_jax.checks import choice, sequence, whole
+from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Shape
+from ladder_jax.scaling import SCALINGS
 
 HIDDEN = (100, 50)
 """Units of the hidden layers for rows of features."""
@@ -24,6 +27,8 @@ INPUT_NOISE, HIDDEN_NOISE = 0.1, 0.3
 """Standard deviation on inputs of variance 1, and after each normalisation above."""
 
 IMAGE_NETWORK = "conv_small"
+
+_EPOCHS, _EPOCH_STEPS = 50, 32  # at most, at least: the learning rate is annealed by epochs
 
 NETWORKS = {
     "conv_small": "mnist-conv_small_gamma-100",
@@ -77,6 +82,40 @@ def network(
         input_shape=input_shape,
         **settings,
     )
+
+
+def configs(
+    parameters: Mapping[str, Any], input_shape: Shape, num_classes: int, rows: int, seed: int = 0
+) -> tuple[LadderConfig, TrainConfig]:
+    """The network and the training settings of a fit.
+
+    Args:
+      parameters: those of a ``LadderClassifier``, by name.
+      input_shape: of one row.
+      num_classes: K.
+      rows: N, labelled or not.
+      seed: of the training.
+
+    Raises:
+      ConfigError: a parameter that cannot be used.
+    """
+    own = parameters
+    choice("scaling", own["scaling"], SCALINGS)
+    names = ("layers", "denoising_weights", "input_noise", "hidden_noise", "combinator")
+    layers, weights, *_ = (own[name] for name in names)
+    noises = {name: own[name] for name in names[2:]}
+    config = network(layers, weights, input_shape, num_classes, **noises)
+    batches: dict[str, Any] = {
+        name: buckets.batch_of(name, own[name], rows)
+        for name in ("batch_size", "labelled_batch_size")
+    }
+    same = {name: own[name] for name in ("decay_start", "learning_rate", "statistics")}
+    settings = TrainConfig(labels="all", labelled_order="independent", seed=seed, **batches, **same)
+    steps = whole("steps", own["steps"], 1)
+    longest = buckets.longest_epoch(rows, settings.batch_size)
+    epochs = max(min(_EPOCHS, max(1, round(steps / _EPOCH_STEPS))), -(-steps // longest))
+    steps_per_epoch = max(1, round(steps / epochs))
+    return config, dataclasses.replace(settings, epochs=epochs, steps_per_epoch=steps_per_epoch)
 
 
 def _with_classes(layer: str, num_classes: int) -> str:

@@ -81,8 +81,9 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
             raise RunError(f"{path}: weights.msgpack is of another fit; save the classifier again")
     except RunError:
         raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{path}: holds no classifier; give a folder that save wrote") from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "has lost its weights.msgpack" if file.exists() else "holds no classifier"
+        raise RunError(f"{path}: {what}; give a folder that save wrote") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(f"{file}: is damaged ({reason}); save the classifier again") from error

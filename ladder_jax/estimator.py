@@ -23,9 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from ladder_jax import buckets, classifier_file
-from ladder_jax.checks import whole
-from ladder_jax.choices import network
-from ladder_jax.config import TrainConfig
+from ladder_jax.choices import configs
 from ladder_jax.data import from_arrays
 from ladder_jax.errors import ConfigError, DataError
 from ladder_jax.evaluation import PREDICTION_ROWS
@@ -39,7 +37,6 @@ from ladder_jax.unlabelled import as_array, has_label, known_labels, warn_of_sig
 Array = npt.NDArray[Any]
 
 _BLOCK_OPERATIONS = 2e9  # of one compiled call at prediction: a fraction of a second
-_EPOCHS, _EPOCH_STEPS = 50, 32  # at most, at least: the learning rate is annealed by epochs
 
 _FITTED = ("classes_", "scaling_", "model_", "history_", "n_iter_")
 
@@ -61,13 +58,16 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
       input_noise, hidden_noise: standard deviation of the noise in training. None takes 0.1 and
         0.3, and the paper's for its networks.
       combinator: denoising function, see ``ladder_jax.combinators``.
-      steps: gradient steps, in up to 50 epochs of equal length and so rounded by a few. Sets of
-        many thousand rows want more than the default: it is 160 000 rows looked at.
+      steps: gradient steps, in epochs of equal length (50 or fewer, if each row of the set is then
+        taken once or less) and so rounded by a few. Sets of many thousand rows want more than the
+        default: it is 160 000 rows looked at.
       learning_rate: of Adam.
       decay_start: fraction of the steps after which the learning rate falls, epoch by epoch.
-      batch_size, labelled_batch_size: unlabelled and labelled rows in a step. Rows of small sets
-        are taken repeatedly, equally often up to once. So with few labels the labelled
-        statistics are moments of rows of which some count once more than others.
+      batch_size, labelled_batch_size: unlabelled and labelled rows in a step; more than 8192 are
+        cut to the rows there are. Of sets of up to 8192 rows, and of all labelled rows, a list is
+        shuffled in which each row occurs at least four times, equally often up to once: a batch
+        may hold a row twice (of 100 rows, a batch of 100 has 64 different ones on average), and
+        the labelled statistics are moments of rows of which some count once more than others.
       scaling: "standard" (mean 0, variance 1), "range" (from 0 to 1) or "none"; of each column,
         and of images of each channel.
       statistics: whose moments normalise at prediction, "labelled", "unlabelled" (all training
@@ -141,7 +141,8 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
           X_unlabeled: further rows, (M, D) or (M, H, W, C). If given, every row of X has a label
             and no label is special.
           workdir: run folder, see ``train_and_evaluate``: a stopped fit goes on from there, and
-            ``load`` has the fitted classifier. Needs a number as ``random_state``.
+            ``load`` has the fitted classifier. Needs a number as ``random_state``, and two
+            classes.
           on_progress, should_stop, resume: as there.
 
         Raises:
@@ -154,6 +155,8 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         kinds, numbers = np.unique(known, return_inverse=True)
         scaling = fit_scaling(X, self.scaling)
         if len(kinds) == 1:
+            if workdir is not None:
+                raise DataError(f"y: all labels are {kinds[0]}; there is no run to keep in workdir")
             return self._become(kinds, scaling, None, [], 0)
         if workdir is not None and not isinstance(self.random_state, Integral):
             problem = "beside workdir give a number: only with the same one a fit can go on"
@@ -186,7 +189,11 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[most_probable]
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, K) of the classes, in the order of ``classes_``."""
+        """Probabilities (N, K) of the classes, in the order of ``classes_``.
+
+        Raises:
+          DataError: a row so far from the training rows that the network overflows.
+        """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
         if self.model_ is None:  # there was one class only
@@ -197,13 +204,19 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
             for layer, shape in zip(config.layers, config.shapes[:-1], strict=True)
         )
         rows = int(np.clip(_BLOCK_OPERATIONS // operations, 16, PREDICTION_ROWS))
-        return buckets.in_blocks(self.model_.predict_proba, X, rows)
+        probabilities = buckets.in_blocks(self.model_.predict_proba, X, rows)
+        if not np.isfinite(probabilities).all():
+            row = int(np.argwhere(~np.isfinite(probabilities))[0, 0])
+            raise DataError(f"X: row {row} has a value too far from the training rows; correct it")
+        return probabilities
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of right predictions among the rows with a label; the others are left out."""
         check_is_fitted(self)
+        if hasattr(X, "toarray"):  # predict says what it takes
+            X = self._checked(X, reset=False)
         y = column_or_1d(as_array(y))
-        check_consistent_length(X, y)
+        check_consistent_length(X, y, sample_weight)
         # After a fit with X_unlabeled it may be a class like any other.
         classes = self.classes_.tolist()
         is_class = self.unlabeled_label in classes or str(self.unlabeled_label) in classes
@@ -272,30 +285,9 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
     def _train(self, X: Array, classes: Array, **running: Any) -> tuple[Model, Any, int]:
         """The network, its metrics, and how many steps it was trained."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        config = network(
-            self.layers,
-            self.denoising_weights,
-            self.input_shape_,
-            int(classes.max()) + 1,
-            input_noise=self.input_noise,
-            hidden_noise=self.hidden_noise,
-            combinator=self.combinator,
-        )
-        settings = TrainConfig(
-            labels="all",
-            seed=seed,
-            decay_start=self.decay_start,
-            batch_size=self.batch_size,
-            labelled_batch_size=self.labelled_batch_size,
-            learning_rate=self.learning_rate,
-            statistics=self.statistics,
-            labelled_order="independent",
-        )
-        steps, rows = whole("steps", self.steps, 1), len(X)
-        epochs = min(_EPOCHS, max(1, round(steps / _EPOCH_STEPS)))
-        settings = dataclasses.replace(
-            settings, epochs=epochs, steps_per_epoch=max(1, round(steps / epochs))
-        )
+        rows, num_classes = len(X), int(classes.max()) + 1
+        own = self.get_params(deep=False)
+        config, settings = configs(own, self.input_shape_, num_classes, rows, seed)
         labelled = np.flatnonzero(classes >= 0)
         sizes = settings.batch_size, settings.labelled_batch_size
         split = buckets.epoch_split(labelled, rows, *sizes, seed)
@@ -306,7 +298,7 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         fields = [field.name for field in dataclasses.fields(Model)]
         model = Model(**{name: _on_host(getattr(result, name)) for name in fields})
         plan = make_plan(settings, len(split.train), len(split.labelled))
-        return model, result.metrics, epochs * plan.steps_per_epoch
+        return model, result.metrics, settings.epochs * plan.steps_per_epoch
 
 
 def _on_host(value: Any) -> Any:

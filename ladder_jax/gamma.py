@@ -131,6 +131,7 @@ class GammaWrapper:
     ) -> tuple[Costs, dict[str, Any]]:
         """Costs of inputs (B_l, …) of classes (B_l,) and inputs (B_u, …); the state after them.
 
+        A class that is not 0…K − 1, such as -1 for no label, makes the supervised cost NaN.
         C is ``costs.denoising[-1]``, None where λ is 0. The state is all collections but "params".
         ``jax.random.fold_in(key, 0)`` is for the labelled rows, 1 for the unlabelled; from each
         come likewise the keys 0…3 of the noise on the input, at the top, "dropout" and "noise".
@@ -142,6 +143,7 @@ class GammaWrapper:
         config, top = self._top(clean.shape[1]), {"layer_1": variables["params"]["top"]}
         target, labelled, *unlabelled = encode_parts(config, top, parts)
         z_hat = decode_part(config, top, unlabelled[0]) if unlabelled else ()
+        y_l = jnp.where(y_l < 0, self.num_classes, y_l)  # an index -1 would be the last class
         costs = combine(config, labelled.logits, y_l, clean, target, z_hat)
         running = RunningMoments(**variables["batch_stats"]["top"])
         running = update_running(running, target.moments(1), len(x_u))

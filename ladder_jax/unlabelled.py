@@ -28,9 +28,11 @@ def known_labels(y: Array, mask: npt.NDArray[np.bool_]) -> Array:
     """Those of the rows in the mask, (n,), as numbers or strings.
 
     Raises:
-      DataError: strings and other values beside each other.
+      DataError: strings and other values beside each other; dates or times.
     """
     known = y[mask]
+    if known.dtype.kind in "mM":
+        raise DataError("y: labels are dates or times; give numbers or strings")
     if known.dtype.kind != "O":
         return known
     kinds = {isinstance(value, str) for value in known}
@@ -50,6 +52,8 @@ def has_label(y: Array, unlabeled_label: Any) -> npt.NDArray[np.bool_]:
     Raises:
       DataError: no row has a label.
     """
+    if type(unlabeled_label).__name__ == "NAType":  # pandas' own, never a label
+        unlabeled_label = None
     if y.dtype.kind == "O":
         mask = np.array([not _is_empty(value, unlabeled_label) for value in y], dtype=bool)
     elif y.dtype.kind in "US":
@@ -58,11 +62,20 @@ def has_label(y: Array, unlabeled_label: Any) -> npt.NDArray[np.bool_]:
             mask &= y.astype(str) != str(unlabeled_label)
     else:
         mask = ~np.isnan(y) if y.dtype.kind == "f" else np.ones(len(y), dtype=bool)
-        if unlabeled_label is not None and not isinstance(unlabeled_label, str | bytes):
+        if isinstance(unlabeled_label, str | bytes):
+            unlabeled_label = _number(unlabeled_label)
+        if unlabeled_label is not None:
             mask &= y != unlabeled_label
     if not mask.any():
         raise DataError(f"y: none of its {len(y)} rows has a label; label some rows of each class")
     return mask
+
+
+def _number(text: str | bytes) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _is_empty(value: Any, unlabeled_label: Any) -> bool:

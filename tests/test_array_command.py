@@ -15,9 +15,10 @@ import ladder_jax as lj
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
+import array_work
 import arrays
 from array_columns import Columns
-from array_files import read_rows
+from array_files import Rows, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("ant", "bee", "cat")
@@ -140,6 +141,47 @@ def test_markers_of_no_label_in_npz(command, files):
     assert "90 of them labelled, 2 classes" in out
 
 
+def test_minus_one_may_be_a_class_beside_rows_apart(command, files):
+    x, y = rows(60, 0)
+    np.savez(files / "a.npz", x=x, y=np.where(y == 0, -1, y), x_unlabeled=x)
+    assert "60 of them labelled, 3 classes" in command("--train=a.npz", "--dry_run")[1]
+    np.savez(files / "b.npz", x=x, y=np.where(y == 0, -1.0, y))  # -1.0 is -1
+    assert "40 of them labelled, 2 classes" in command("--train=b.npz", "--dry_run")[1]
+
+
+def test_folds_hide_their_rows_from_the_fit(files, monkeypatch):
+    x, y = rows(30, 0)
+    train = Rows(x, np.array([*y[:20], *[None] * 10], object), None)
+    seen = []
+
+    class Spy(lj.LadderClassifier):
+        def fit(self, x, y, x_unlabelled=None):
+            seen.append(x)
+            self.classes_ = np.arange(3)
+            return self
+
+        def score(self, x, y):
+            own = {tuple(row) for row in seen[-1].tolist()}
+            assert not own & {tuple(row) for row in x.tolist()}
+            assert len(own) + len(x) == 30
+            return 0.75
+
+    found = array_work.errors_by_folds(Spy(random_state=0), train, 4)
+    assert found == [25] * 4
+
+
+def test_labels_of_another_kind_are_not_all_wrong(command, files):
+    x, y = rows(60, 0)
+    np.savez(files / "a.npz", x=x, y=np.where(np.arange(60) < 30, y, -1))
+    np.savez(files / "words.npz", x=x[:9], y=y[:9].astype(str))
+    np.savez(files / "names.npz", x=x[:9], y=np.array(NAMES)[y[:9]])
+    status, out, _ = command("--train=a.npz", "--test=words.npz", "--quiet", *QUICK)
+    assert (status, out.split("%")[0]) == (0, "test error 0.00 ")
+    status, out, err = command("--train=a.npz", "--test=names.npz", "--quiet", *QUICK)
+    assert (status, out) == (1, "")
+    assert "none of its labels (ant, bee, cat…) is a class of the training file (0, 1, 2…)" in err
+
+
 def test_grey_images_get_their_channel(command, files):
     x, y = rows(90, 0)
     np.savez(files / "grey.npz", x=np.repeat(x[:, :, None], 5, axis=2), y=y)
@@ -153,7 +195,20 @@ def test_dry_run_writes_nothing(command, files):
     status, out, _ = command("--train=train.csv", "--label_column=species", "--dry_run")
     assert status == 0
     assert "dense:100" in out
-    assert sorted(files.rglob("*")) == before
+    for wrong in ("batch_size=1", "steps=0", "scaling=foo", "statistics=foo", "learning_rate=nan"):
+        words = ("--train=train.csv", "--label_column=species", "--dry_run", f"--{wrong}")
+        status, out, err = command(*words)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"error: {wrong.split('=')[0]}")
+    x, y = rows(30, 0)
+    np.savez(files / "one.npz", x=x, y=np.zeros(30, int))
+    before.append(files / "one.npz")
+    status, _, err = command("--train=one.npz", "--dry_run")
+    assert (status, "two classes are needed" in err) == (1, True)
+    np.savez(files / "one.npz", x=x, y=y.astype("S1"))
+    status, _, err = command("--train=one.npz")
+    assert (status, "save an array of numbers or strings" in err) == (1, True)
+    assert sorted(files.rglob("*")) == sorted(before)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +222,7 @@ def test_dry_run_writes_nothing(command, files):
         (("--train=train.csv", "--label_column=species", "--hidden_noise=x"), "hidden_noise=x"),
         (("--train=train.csv", "--label_column=species", "--folds=20"), "give 2 to 10"),
         (("--train=train.csv", "--label_column=species", "--scaling=log"), "scaling=log"),
+        (("--train=train.csv", "--label_column=species", "--output=."), "output=.: is a folder"),
         (("train.csv",), "train.csv: unexpected word"),
     ],
 )

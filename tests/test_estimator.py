@@ -1,5 +1,6 @@
 """LadderClassifier: scikit-learn's interface, labels that are missing, files."""
 
+import copy
 import html
 import json
 import pickle
@@ -8,6 +9,7 @@ import jax
 import joblib
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -15,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import ladder_jax as lj
+from ladder_jax import buckets, choices, estimator
+from ladder_jax.plan import make_plan
 
 ROWS, LABELLED = 230, 40
 
@@ -147,10 +151,15 @@ def test_copies_and_files(fitted, rows, tmp_path):
         joblib.load(tmp_path / "joblib"),
         lj.LadderClassifier.load(tmp_path / "folder"),
     ]
-    for copy in copies:
-        np.testing.assert_array_equal(copy.predict_proba(x_test), fitted.predict_proba(x_test))
-        assert copy.history_ == fitted.history_
-        assert copy.n_iter_ == fitted.n_iter_
+    for own in copies:
+        np.testing.assert_array_equal(own.predict_proba(x_test), fitted.predict_proba(x_test))
+        assert own.history_ == fitted.history_
+        assert own.n_iter_ == fitted.n_iter_
+    named = copy.deepcopy(fitted)
+    named.feature_names_in_ = np.array(list("abcdef"), dtype=object)
+    named.save(tmp_path / "named")
+    again = lj.LadderClassifier.load(tmp_path / "named")
+    assert again.feature_names_in_.tolist() == list("abcdef")
     scaled = fitted.scaling_(x_test)  # the network alone would not do that, so it is refused
     np.testing.assert_array_equal(copies[2].model_.predict(scaled), fitted.predict(x_test))
     with pytest.raises(lj.RunError, match="holds a LadderClassifier, which scales rows before"):
@@ -271,6 +280,62 @@ def test_steps_are_made_in_equal_epochs(rows):
         assert found.history_[-1]["learning_rate"] == pytest.approx(0.002 / 3.3)
 
 
+@pytest.mark.parametrize(
+    ("count", "settings", "steps"),
+    [
+        (230, {"steps": 3200}, 3200),  # more than 50 epochs of the whole list
+        (230, {"steps": 10_000}, 10_000),
+        (9200, {"batch_size": 1000}, 1600),  # an epoch has nine steps
+        (60_000, {"steps": 10_000}, 10_000),
+        (20, {"batch_size": 10**9, "steps": 64}, 64),
+    ],
+)
+def test_as_many_steps_as_asked_for(count, settings, steps):
+    own = lj.LadderClassifier(**settings).get_params()
+    _, training = choices.configs(own, (6,), 3, count)
+    split = buckets.epoch_split(np.arange(9), count, training.batch_size, 64, seed=0)
+    plan = make_plan(training, len(split.train), len(split.labelled))
+    made = plan.epochs * plan.steps_per_epoch
+    assert made == pytest.approx(steps, rel=0.02)
+    assert made == training.epochs * training.steps_per_epoch
+
+
+def test_every_parameter_reaches_the_training(rows, monkeypatch):
+    """None is dropped on the way, and none is taken for another."""
+    seen = {}
+
+    class GotThereError(Exception):
+        pass
+
+    def stop(config, settings, data, **_):
+        seen.update(config.to_json() | settings.to_json())
+        raise GotThereError
+
+    monkeypatch.setattr(estimator, "train_and_evaluate", stop)
+    weights, noise = [3.0, 2.0, 1.0], [0.05, 0.07]
+    own = {
+        **{"denoising_weights": weights, "input_noise": 0.11, "hidden_noise": noise},
+        **{"combinator": "vanilla", "steps": 640, "learning_rate": 0.01, "decay_start": 0.5},
+        **{"batch_size": 50, "labelled_batch_size": 30, "statistics": "running"},
+    }
+    with pytest.raises(GotThereError):
+        lj.LadderClassifier((12,), random_state=0, **own).fit(rows[0], some_labels(rows[1]))
+    assert {name: seen[name] for name in own if name != "steps"} == {
+        name: value for name, value in own.items() if name != "steps"
+    }
+    assert (seen["layers"], seen["epochs"] * seen["steps_per_epoch"]) == (
+        ["dense:12", "dense:3"],
+        640,
+    )
+
+
+def test_no_probability_is_ever_nan(fitted, rows):
+    far = rows[2][:3].copy()
+    far[1, 0] = 1e33
+    with pytest.raises(lj.DataError, match="row 1 has a value too far"):
+        fitted.predict(far)
+
+
 def test_verbose_shows_progress(rows, capsys):
     x, y, *_ = rows
     small(verbose=1).fit(x, some_labels(y))
@@ -279,7 +344,7 @@ def test_verbose_shows_progress(rows, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_mistakes_are_told_before_any_training(rows):
+def test_mistakes_are_told_before_any_training(fitted, rows):
     x, y, *_ = rows
     labels = some_labels(y)
     for settings, message in (
@@ -298,9 +363,16 @@ def test_mistakes_are_told_before_any_training(rows):
         ((x, labels[:-1]), "inconsistent numbers of samples"),
         ((x[:2], [0, None], x[2:]), "row 1 has no label; beside X_unlabeled each row needs one"),
         ((x, labels, x[:, :4]), "4 features"),
+        ((x, np.full(ROWS, "2020-01-01", "datetime64[D]")), "labels are dates"),
     ):
         with pytest.raises(ValueError, match=message):
             small().fit(*own)
+    with pytest.raises(ValueError, match="all labels are 1; there is no run to keep"):
+        small().fit(x, np.ones(ROWS, int), workdir="never")
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fitted.score(x, labels, np.ones(3))
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        fitted.score(csr_array(x), labels)
 
 
 def test_images_of_another_shape(fitted, rows):

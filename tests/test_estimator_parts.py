@@ -69,6 +69,16 @@ def test_every_row_occurs_equally_often_or_once_more(rows, data):
     assert split.validation.size == 0
 
 
+def test_lists_are_permutations_one_after_the_other():
+    """Sorted rows would fill whole minibatches with one class."""
+    split = buckets.epoch_split(np.arange(100), 100, 100, 64, seed=0)
+    for start in (0, 100):
+        part = split.train[start : start + 100]
+        assert np.sort(part).tolist() == list(range(100)) != part.tolist()
+    first = split.labelled[:100]
+    assert np.sort(first).tolist() == list(range(100)) != first.tolist()
+
+
 def test_few_shapes():
     def shapes(rows, labelled):
         split = buckets.epoch_split(np.arange(labelled), rows, 100, 64, seed=0)

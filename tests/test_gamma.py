@@ -214,6 +214,16 @@ def test_three_passes_and_what_each_is_given():
     assert state["counters"]["backbone"]["calls"] == 1  # of three
 
 
+def test_a_row_without_a_label_is_never_the_last_class():
+    wrapper = GammaWrapper(Plain(), num_classes=3)
+    x, key = normal(6, 4), jax.random.key(0)
+    state = wrapper.init(key, x)
+    for y, finite in (([0, 1, 2, 0, 1, 2], True), ([0, 1, 2, 0, 1, -1], False)):
+        costs, _ = wrapper.costs(state, x, np.array(y), x, key)
+        assert np.isfinite(costs.supervised) == finite
+        assert np.isfinite(costs.denoising[-1])
+
+
 def test_without_denoising_cost_one_pass_less():
     passes, *_ = record(0)
     assert set(passes) == {("corrupted", ROWS_L), ("clean", ROWS_U)}

@@ -41,6 +41,8 @@ def test_another_split_is_another_run(tiny_config, blobs, tmp_path):
     trained(tiny_config, blobs, Split(TRAIN, NONE, LABELLED), tmp_path)
     with pytest.raises(lj.RunError, match="split"):
         trained(tiny_config, blobs, Split(TRAIN, NONE, LABELLED + 1), tmp_path)
+    with pytest.raises(lj.RunError, match="split"):
+        trained(tiny_config, blobs, Split(TRAIN[::-1], NONE, LABELLED), tmp_path)
 
 
 def test_held_out_rows_are_validated_on(tiny_config, blobs):
