@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 
 MAX_CATEGORIES = 50
 _ABSENT = frozenset(("", "na", "n/a", "nan", "null", "?"))
+_NO_LABEL = _ABSENT | {"none", "-", "-1.0", "unlabelled", "unlabeled", "unknown", "<na>"}
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d[\d.]*,\d+")
 
@@ -36,6 +37,11 @@ def some(names: Iterable[str], most: int = 20) -> str:
 def is_absent(text: str) -> bool:
     """Whether a cell says that there is no value."""
     return text.lower() in _ABSENT
+
+
+def is_no_label(text: str) -> bool:
+    """Whether a label looks as if it meant that there is none."""
+    return text.lower() in _NO_LABEL
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from array_cells import Array, Cells, is_absent, plain, show, some
+from array_cells import Array, Cells, is_no_label, plain, show, some
 
 from ladder_jax.errors import DataError
 
@@ -147,7 +147,7 @@ def _check_absent(cells: list[Cells]) -> None:
     raise DataError(
         f"{worst.where}: {_values(absent, 'missing')}, first in line "
         f"{worst.lines[int(np.argmax(absent))]}{also}; fill in, "
-        f"train with --missing=median or without (--ignore_columns={drop})"
+        f"train with --missing=median or leave out (add {drop} to --ignore_columns)"
     )
 
 
@@ -166,7 +166,7 @@ def labels(
     for text in cells.texts:
         name = plain(text) if whole and text not in classes else text
         names.append(None if text in none or name in none else name)
-        if names[-1] is not None and is_absent(text):
+        if names[-1] is not None and text not in classes and is_no_label(name or text):
             raise DataError(
                 f"{cells.where}: label {show(text)} in line {cells.line(text)} seems to mean none: "
                 "add it to --unlabelled, or rename that class"
@@ -192,5 +192,14 @@ def labels(
         )
     if not classes:
         found = some(f"{name} ({totals[name]})" for name in sorted(totals))
+        labelled = len(codes) - free
+        if len(totals) > max(20, labelled // 2):
+            raise DataError(
+                f"{cells.where}: {len(totals)} classes for {labelled} rows with a label; that "
+                "looks like measurements or names: give the column of the classes by --label_column"
+            )
+        few = max(totals.values()) >= 5  # else all classes are small
+        single = [name for name in sorted(totals) if totals[name] == 1] if few else []
+        notes += [f"only one row has the label {some(single)}"] if single else []
         notes.insert(0, f"{len(totals)} classes in column {cells.name}: {found}")
     return np.array(names, object)[codes], totals, notes

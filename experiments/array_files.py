@@ -61,8 +61,8 @@ def read_training(
         raise ConfigError("missing", missing, "choose one of: error, median")
     path, is_npz = _existing(path)
     if is_npz:
-        if label_column or ignore or categorical:
-            flags = "--label_column, --ignore_columns and --categorical"
+        if label_column or ignore or categorical or missing != "error":
+            flags = "--label_column, --ignore_columns, --categorical and --missing"
             raise DataError(f"{path}: an .npz file has no columns; leave out {flags}")
         found, notes = arrays(path, "train")
         return Rows(*found), Columns(shape=found[0].shape[1:]), notes

@@ -107,6 +107,23 @@ def description(classifier: Any, train: Rows) -> list[str]:
     ]
 
 
+def check_folds(classifier: Any, train: Rows, folds: int) -> np.ndarray:
+    """Numbers of the labelled rows.
+
+    Raises:
+      ConfigError: a class has too few of them for so many parts.
+    """
+    labelled = labelled_rows(classifier, train)
+    y = np.asarray(train.y)[labelled]
+    least = int(np.unique(y.astype(str), return_counts=True)[1].min())
+    if not 2 <= folds <= least:
+        problem = f"give 2 to {least}, the labelled rows of the smallest class"
+        if least < 2:
+            problem = "a class has one labelled row, and each part needs one; label more of it"
+        raise lj.ConfigError("folds", folds, problem)
+    return labelled
+
+
 def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
     """Error in per cent on each part of the labelled rows, hidden from the fit in turn.
 
@@ -115,18 +132,13 @@ def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
     read.)
 
     Raises:
-      DataError: too few labelled rows of a class.
+      ConfigError: see ``check_folds``.
     """
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold
 
-    labelled = labelled_rows(classifier, train)
+    labelled = check_folds(classifier, train, folds)
     y = np.asarray(train.y)[labelled]
-    least = int(np.unique(y.astype(str), return_counts=True)[1].min())
-    if not 2 <= folds <= least:
-        raise lj.ConfigError(
-            "folds", folds, f"give 2 to {least}, the labelled rows of the smallest class"
-        )
     found = []
     parts = StratifiedKFold(folds, shuffle=True, random_state=classifier.random_state)
     for _, held in parts.split(labelled, y.astype(str)):

@@ -89,6 +89,10 @@ def main(values: flags.FlagValues) -> None:
         output = Path(values.output or os.path.join(workdir, "predictions.csv"))
         if output.is_dir():
             console.fail(f"output={values.output}: is a folder; name a file in it")
+        if values.folds:
+            array_work.check_folds(classifier, train, values.folds)
+        if os.path.isfile(workdir):
+            console.fail(f"workdir={workdir}: is a file; name a folder")
         if not values.quiet:
             print("\n".join([*notes, *about]), flush=True)
         if values.dry_run:

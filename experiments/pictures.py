@@ -24,8 +24,11 @@ def leave(workdir: str, data: lj.Dataset | None) -> str | None:
     try:
         if importlib.util.find_spec("matplotlib"):
             lj.plots.write_figures(workdir, data)
-        lj.report.write_report(workdir)
-        return os.path.join(workdir, "report.html")
     except Exception as error:  # whatever a drawing leads to
-        print(f"warning: pictures or report are missing: {error}", file=sys.stderr)
+        print(f"warning: pictures are missing: {error}", file=sys.stderr)
+    try:  # on its own: it has the numbers, and needs no picture
+        lj.report.write_report(workdir)
+    except Exception as error:
+        print(f"warning: the report is missing: {error}", file=sys.stderr)
         return None
+    return os.path.join(workdir, "report.html")

@@ -16,6 +16,7 @@ import numpy as np
 from ladder_jax import metrics_file, weights
 from ladder_jax.errors import RunError, while_writing
 from ladder_jax.results import Model
+from ladder_jax.runfolder import RUN_FILES
 from ladder_jax.scaling import Scaling
 from ladder_jax.weights import CLASSIFIER
 
@@ -29,7 +30,7 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
     The folder may be the run folder of its own fit, which has the other two files already.
 
     Raises:
-      RunError: a file cannot be written.
+      RunError: a file cannot be written, or the folder is another run's.
     """
     folder, model = Path(path), classifier.model_
     classes = classifier.classes_
@@ -47,6 +48,9 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
         "n_iter": classifier.n_iter_,
         "trained": model is not None,
     }
+    others = [name for name in RUN_FILES if (folder / name).exists()]
+    if others and not (model and _is_of(model, folder)):
+        raise RunError(f"{folder}: holds {others[0]} of another run; choose another folder")
     with while_writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if model is not None:
@@ -93,21 +97,29 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
 
 def _save_model(model: Model, folder: Path) -> str:
     """Writes the two files of the network, unless they are there; the SHA-256 of the weights."""
-    training = model.train_config.to_json()
-    of = {"model": model.config.to_json(), "training": training}
-    config = folder / "config.json"
-    try:
-        known = json.loads(config.read_text())
-        known["training"]["data_seed"] = training["data_seed"]  # a run writes out its default
-        is_own_run = {name: known[name] for name in of} == of
-    except (OSError, ValueError, KeyError, TypeError):
-        is_own_run = False
-    if not is_own_run:
-        metrics_file.replace(config, json.dumps(of, indent=2).encode())
+    if not _is_of(model, folder):
+        text = json.dumps(_settings(model), indent=2)
+        metrics_file.replace(folder / "config.json", text.encode())
     packed, file = weights.pack([model]), folder / "weights.msgpack"
     if not file.exists() or file.read_bytes() != packed:
         metrics_file.replace(file, packed)
     return hashlib.sha256(packed).hexdigest()
+
+
+def _settings(model: Model) -> dict[str, Any]:
+    return {"model": model.config.to_json(), "training": model.train_config.to_json()}
+
+
+def _is_of(model: Model, folder: Path) -> bool:
+    """Whether the folder's config.json is that of the model."""
+    of = _settings(model)
+    try:
+        known = json.loads((folder / "config.json").read_text())
+        # A run writes out its default.
+        known["training"]["data_seed"] = of["training"]["data_seed"]
+        return {name: known[name] for name in of} == of
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _digest(path: Path) -> str:

@@ -136,15 +136,22 @@ class GammaWrapper:
         ``jax.random.fold_in(key, 0)`` is for the labelled rows, 1 for the unlabelled; from each
         come likewise the keys 0…3 of the noise on the input, at the top, "dropout" and "noise".
         """
+        if jnp.shape(y_l) != (len(x_l),) or not jnp.issubdtype(jnp.result_type(y_l), jnp.integer):
+            problem = f"give {len(x_l)} class numbers for x_l, whole, not one-hot"
+            raise ConfigError("y_l", f"{jnp.result_type(y_l)}{jnp.shape(y_l)}", problem)
         clean, state = self._features(variables, x_u, "clean")
-        parts = [Part(clean), self._corrupted(variables, x_l, jax.random.fold_in(key, 0))]
+        labelled, after = self._corrupted(variables, x_l, jax.random.fold_in(key, 0))
+        if _changed(variables, after) and not _changed(variables, state):
+            problem = "leaves the averages alone that the corrupted pass changes: normalise by the "
+            raise ConfigError("clean", dict(self.clean), f"{problem}minibatch in both")
+        parts = [Part(clean), labelled]
         if self.denoising_weight:
-            parts.append(self._corrupted(variables, x_u, jax.random.fold_in(key, 1)))
+            parts.append(self._corrupted(variables, x_u, jax.random.fold_in(key, 1))[0])
         config, top = self._top(clean.shape[1]), {"layer_1": variables["params"]["top"]}
-        target, labelled, *unlabelled = encode_parts(config, top, parts)
+        target, noisy, *unlabelled = encode_parts(config, top, parts)
         z_hat = decode_part(config, top, unlabelled[0]) if unlabelled else ()
         y_l = jnp.where(y_l < 0, self.num_classes, y_l)  # an index -1 would be the last class
-        costs = combine(config, labelled.logits, y_l, clean, target, z_hat)
+        costs = combine(config, noisy.logits, y_l, clean, target, z_hat)
         running = RunningMoments(**variables["batch_stats"]["top"])
         running = update_running(running, target.moments(1), len(x_u))
         return costs, _joined(state, batch_stats=running._asdict())
@@ -161,12 +168,12 @@ class GammaWrapper:
         layers, weights = (Dense(self.num_classes),), (0, self.denoising_weight)
         return LadderConfig(layers, weights, 0, self.top_noise, self.combinator, input_shape=(D,))
 
-    def _corrupted(self, variables: Params, x: jax.Array, key: jax.Array) -> Part:
+    def _corrupted(self, variables: Params, x: jax.Array, key: jax.Array) -> tuple[Part, Params]:
         at_input, at_top, dropout, noise = (jax.random.fold_in(key, i) for i in range(4))
         x, streams = _noisy(x, self.input_noise, at_input), {"dropout": dropout, "noise": noise}
-        features, _ = self._features(variables, x, "corrupted", streams)
+        features, state = self._features(variables, x, "corrupted", streams)
         draw = standard_normal(at_top, (len(x), self.num_classes))
-        return Part(features, noise=[jnp.zeros_like(features), draw])
+        return Part(features, noise=[jnp.zeros_like(features), draw]), state
 
     def _features(
         self, variables: Params, x: jax.Array, mode: str, streams: dict | None = None
@@ -179,7 +186,8 @@ class GammaWrapper:
         try:
             features, state = self.backbone.apply(own, x, rngs=streams, mutable=mutable, **given)
         except (errors.InvalidRngError, errors.ModifyScopeVariableError) as error:
-            problem = f"the backbone may not do this in this pass, mend the keywords: {error}"
+            mend = 'mend the keywords; a dropout has deterministic=not self.has_rng("dropout")'
+            problem = f"the backbone may not do this in this pass, {mend}: {error}"
             raise ConfigError(mode, given, problem) from error
         shape: tuple[int, ...] = getattr(features, "shape", ())
         if len(shape) != 2 or shape[0] != len(x):
@@ -187,6 +195,15 @@ class GammaWrapper:
             problem = f"{found}, not (rows, D); pool or flatten at its end"
             raise ConfigError("backbone", type(self.backbone).__name__, problem)
         return features, state
+
+
+def _changed(variables: Params, state: Params) -> bool:
+    """Whether a pass made new averages: Flax hands on those that it did not touch."""
+    if "batch_stats" not in state:
+        return False
+    before, after = variables["batch_stats"]["backbone"], state["batch_stats"]
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return any(one is not other for one, other in pairs)
 
 
 def _noisy(x: jax.Array, std: float, key: jax.Array) -> jax.Array:

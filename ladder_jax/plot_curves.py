@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +13,8 @@ import numpy as np
 from ladder_jax import plot_style
 from ladder_jax.data import Dataset
 from ladder_jax.errors import RunError
-from ladder_jax.plot_style import Array, Figure
-from ladder_jax.run_files import Folder, Json, Run, kind_of, read_run, read_runs, texts
+from ladder_jax.plot_style import Array, Figure, texts
+from ladder_jax.run_files import Folder, Json, Run, kind_of, read_run, read_runs
 
 NO_DATA = "the data are needed"
 """Why there are no pictures of rows, where only that is missing."""
@@ -56,6 +58,8 @@ def groups_of(picture: str, runs: Folder | Iterable[Folder]) -> list[Group]:
     """Those of the runs that have such a picture, by configuration; RunError if none has."""
     found: dict[str, list[Run]] = {}
     known = read_runs(runs)
+    if not known:
+        raise RunError("no run is given")
     able = [run for run in known if not why_not(picture, run)]
     for run in able or [open_run(picture, run.path) for run in known]:
         rows = {name: run.data.get(name) for name in ("sha256", "split")}  # a name is not enough
@@ -68,11 +72,30 @@ def groups_of(picture: str, runs: Folder | Iterable[Folder]) -> list[Group]:
     differing = [name for name in settings[0] if len({own[name] for own in settings}) > 1]
     labels = [", ".join(own[name] for name in differing) for own in settings]
     if len(first) == 1:
-        labels = [f"{first[0].data['name']} {kinds[0]}, {first[0].train_config.labels} labels"]
+        labels = [f"{first[0].data['name']} {kinds[0]}, {_labels(first[0])} labels"]
     elif max(map(len, labels)) > 45 or len(set(labels)) < len(labels):
-        labels = [run.path.name for run in first]
+        labels = _names([run.path for run in first])
     lines = map(_metrics_of, found.values())
     return [Group(*own) for own in zip(labels, first, lines, strict=True)]
+
+
+def _labels(run: Run) -> int | str:
+    """How many, in words; "all" of the caller's own rows would not say how many."""
+    known = run.label_count(run.train_config.seed) if run.data.get("split") else None
+    return run.train_config.labels if known is None else known
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    """Of each of different folders the shortest end of its path that no other has."""
+    parts = [path.resolve().parts for path in paths]
+    return [
+        next(
+            "/".join(own[-size:])
+            for size in range(1, len(own) + 1)
+            if sum(other[-size:] == own[-size:] for other in parts) == 1
+        )
+        for own in parts
+    ]
 
 
 def _metrics_of(runs: Sequence[Run]) -> list[list[Json]]:
@@ -104,7 +127,7 @@ def learning_curves(runs: Folder | Iterable[Folder]) -> Figure:
       runs: a run folder, finished or not, or several.
 
     Raises:
-      RunError: a folder is absent or damaged, or no epoch of any is finished.
+      RunError: none is given, one is absent or damaged, or no epoch of any is finished.
     """
     groups = groups_of("learning_curves", runs)
     panels = {
@@ -142,7 +165,7 @@ def denoising_costs(runs: Folder | Iterable[Folder]) -> Figure:
             name = f"{i} {group.run.config.layers[i - 1] if i else 'input'}"
             at = places.setdefault(name, len(places))
             _curve(axes, group, f"cost/denoising_{i}", at, name)
-        axes.set_title(_name(group), fontsize=9.5)
+        axes.set_title(textwrap.fill(_name(group), 38 if len(groups) > 1 else 80), fontsize=9.5)
         plot_style.dress(axes, "epoch", "C(l), squared error per unit", log=True)
     plot_style.legend(figure)
     return figure

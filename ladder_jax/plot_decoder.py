@@ -14,7 +14,7 @@ from ladder_jax.errors import ConfigError
 from ladder_jax.levels import Level
 from ladder_jax.model import decode, draw_noise, encode
 from ladder_jax.plot_curves import open_run
-from ladder_jax.plot_rows import Rows, image_shape, rows_for
+from ladder_jax.plot_rows import Rows, image_shape, rows_for, seed_note
 from ladder_jax.plot_style import Array, Figure
 from ladder_jax.results import Model, matmul_precision
 from ladder_jax.run_files import Folder
@@ -43,14 +43,15 @@ def denoising_functions(
       RunError: the run is absent, damaged, not finished, or has no decoder.
       ConfigError: no such layer or unit.
     """
-    model = weights.load_network(open_run("denoising_functions", run).path, seed)
+    known = open_run("denoising_functions", run)
+    model = weights.load_network(known.path, seed)
     units = list(() if units is None else units)
     layer, level = layer_of(model, layer, units)
     units = units or most_curved(model, layer, Z, U, 6)
     curves = denoised(model, layer, Z, U, units)
     kind = model.config.layers[layer - 1] if layer else "input"
     title = f"Denoising functions of layer {layer} ({kind}), {level.name}"
-    title += r"; dashed: $\hat{z} = \tilde{z}$"
+    title += seed_note(known, model) + r"; dashed: $\hat{z} = \tilde{z}$"
     figure = plot_style.new_figure(1.0 + 2.1 * -(-len(units) // 3), title)
     from matplotlib.cm import ScalarMappable  # new_figure says so where there is no matplotlib
 
@@ -116,16 +117,18 @@ def reconstructions(
 ) -> Figure:
     """Clean, corrupted and reconstructed inputs: images, or lines of other features.
 
-    One of each class, up to ten, of a minibatch of the rows that ``confusion`` takes; the noise is
-    that of training, from a fixed seed. Arguments and errors are those of ``confusion``.
+    One of each class, up to ten, of a minibatch from all over the rows that ``confusion`` takes;
+    the noise is that of training, from a fixed seed. Arguments and errors are those of
+    ``confusion``.
     """
     rows = rows_for("reconstructions", run, data, seed)
-    x, y = (own[: rows.model.train_config.batch_size] for own in (rows.x, rows.y))
-    inputs = reconstructed(rows.model, x)
+    size = min(len(rows.x), rows.model.train_config.batch_size)
+    some = np.linspace(0, len(rows.x) - 1, size).astype(int)  # they may be sorted by class
+    inputs, y = reconstructed(rows.model, rows.x[some]), rows.y[some]
     at = [int(np.flatnonzero(y == label)[0]) for label in np.unique(y)][:10]
     names = ["clean"]
     for name, own in zip(("corrupted", "reconstructed"), inputs[1:], strict=True):
-        names.append(f"{name}\nMSE {np.square(own - inputs[0]).mean():.3g}")
+        names.append(f"{name}\nMSE {np.square(own - inputs[0]).mean():#.3g}")
     shape = image_shape(rows.x, rows.model.config)
     if shape is None:
         figure = _feature_lines([own[at] for own in inputs], y[at], names)

@@ -13,8 +13,17 @@ from typing import Any, NamedTuple
 from ladder_jax import presets, run_files
 from ladder_jax.errors import RunError
 from ladder_jax.ledger import Ledger
-from ladder_jax.plot_style import Figure, add_axes, dress, legend, new_figure, style_of
-from ladder_jax.run_files import PAPER_ROWS, UNREADABLE, Folder, Json, Run, changed, kind_of, texts
+from ladder_jax.plot_style import (
+    PAPER,
+    Figure,
+    add_axes,
+    dress,
+    legend,
+    new_figure,
+    style_of,
+    texts,
+)
+from ladder_jax.run_files import PAPER_ROWS, UNREADABLE, Folder, Json, Run, changed, kind_of
 
 
 class NothingToDrawError(RunError):
@@ -55,16 +64,18 @@ def error_against_labels(runs: Iterable[Folder] = (), ledger: Folder | None = No
     figure = new_figure(5.2, "Error against the number of labels, mean ± std over seeds")
     axes = add_axes(figure, 1, 1, 0)
     series = dict.fromkeys((point.series, point.model) for point in points)
-    step = min(1.12, 1.6 ** (1 / len(series)))  # so that whiskers lie side by side
+    step = min(1.05, 1.21 ** (1 / len(series)))  # whiskers side by side, within 10 %
     known: set[tuple[str, str]] = set()
     for at, (name, model) in enumerate(series):
         shift, style = step ** (at - (len(series) - 1) / 2), style_of(at)
         _draw_series(axes, [own for own in points if own.series == name], style, shift)
         if model not in known and (rows := _paper(*model)):
             style |= {"linestyle": "none", "markerfacecolor": "white", "elinewidth": 0.8}
-            _draw(axes, rows, shift * step**0.5, label="open: the paper", **style)
+            _draw(axes, rows, shift * step**0.5, **style)
         known.add(model)
     labels = {labels for model in known for labels, _, _ in _paper(*model)}
+    if labels:
+        axes.plot([], [], "o", color="#888888", markerfacecolor="white", label=PAPER)
     _dress(axes, points, sorted(labels | {point.labels for point in points}))
     legend(figure)
     return figure
@@ -118,21 +129,22 @@ def points_of(runs: Iterable[Run], lines: Iterable[Json] = ()) -> list[Point]:
         with suppress(RunError, *UNREADABLE):  # of another version
             run, result = run_files.parse_run(Path(), line["config"]), {"runs": [line]}
             of_ledger.append(dataclasses.replace(run, result=run_files.parse_result(result)))
+    of_ledger = [run for run in of_ledger if not run.data.get("split")]  # of how many labels?
     own_settings = [run for run in of_ledger if ", " not in _series(run, first)[0]]
     finished = [run for run in (*runs, *(own_settings or of_ledger)) if run.runs]
     datasets = {run.data["name"] for run in finished}
     found: dict[Any, Point] = {}
     for run, entry in ((own, entry) for own in finished for entry in own.runs):
         errors = entry.get(f"{run.part}_error_percent")
-        if not errors:  # it diverged
+        name, seed = run.data["name"], entry["seed"]
+        labels = run.label_count(seed)
+        if not errors or labels is None:  # it diverged, or its folder has lost a file
             continue
-        labels, name, seed = run.train_config.labels, run.data["name"], entry["seed"]
-        if isinstance(labels, str):
-            labels = run.data["rows"] - run.train_config.validation
         series, model = _series(run, first)
         series = f"{name} {series}" if len(datasets) > 1 else series
         error, held_out = float(errors[run.train_config.statistics]), run.part == "validation"
-        key = (json.dumps(texts(run)), seed, run.split_seed(seed))
+        rows = [run.data.get(name) for name in ("sha256", "split")]  # a name is not enough
+        key = (json.dumps([texts(run), rows]), seed, run.split_seed(seed))
         found.setdefault(key, Point(series, (name, model), labels, error, held_out))
     return list(found.values())
 

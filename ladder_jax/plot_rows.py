@@ -21,10 +21,19 @@ from ladder_jax.run_files import Folder, Run
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows as the data set stores them, their classes, which they are in words, and the model."""
+    """Rows as the data set stores them.
+
+    Attributes:
+      x: the rows, (N, *shape).
+      y: their classes, (N,).
+      index: their numbers in the data's training or test part, (N,).
+      what: which they are, in words.
+      model: what classifies them.
+    """
 
     x: Array
     y: Array
+    index: Array
     what: str
     model: Model
 
@@ -60,14 +69,18 @@ def rows_of(run: Run, data: Dataset | None, seed: int | None) -> Rows:
         name = data.name if data else "none"
         raise RunError(f"{run.path}: was trained on other data than these ({name})")
     model = weights.load_network(run.path, seed)
-    x, y, what = data.x_train, data.y_train, "training rows"
+    x, y, at, what = data.x_train, data.y_train, np.arange(len(data.x_train)), "training rows"
     if model.train_config.validation:
         at = split_rows(model.train_config, data).validation
         x, y, what = x[at], y[at], "held-out rows (not test rows)"
     elif data.x_test is not None and data.y_test is not None:
-        x, y, what = data.x_test, data.y_test, "test rows"
-    seed_note = f", seed {model.train_config.seed}" if len(run.metrics) > 1 else ""
-    return Rows(x, y, f"{len(x)} {what} of {data.name}{seed_note}", model)
+        x, y, at, what = data.x_test, data.y_test, np.arange(len(data.x_test)), "test rows"
+    return Rows(x, y, at, f"{len(x)} {what} of {data.name}{seed_note(run, model)}", model)
+
+
+def seed_note(run: Run, model: Model) -> str:
+    """Which of several runs in the folder the model is of, for the end of a title."""
+    return f", seed {model.train_config.seed}" if run.num_seeds > 1 else ""
 
 
 def rows_for(picture: str, run: Folder | Rows, data: Dataset | None, seed: int | None) -> Rows:
@@ -121,7 +134,8 @@ def confusion(
 def mistakes(run: Folder | Rows, data: Dataset | None = None, *, seed: int | None = None) -> Figure:
     """The up to 18 wrongly classified rows of which the model was most certain.
 
-    Images, or the features as a table of colours; p is the probability of the predicted class.
+    Images, or the features as a table of colours; p is the probability of the predicted class, a
+    row's number that in the training or test part.
     Rows, arguments and errors are those of ``confusion``.
     """
     rows = rows_for("mistakes", run, data, seed)
@@ -129,19 +143,22 @@ def mistakes(run: Folder | Rows, data: Dataset | None = None, *, seed: int | Non
     at, shape = wrong[:18], image_shape(rows.x, rows.model.config)
     known = zip(rows.predicted[at], rows.probabilities[at].max(axis=-1), rows.y[at], strict=True)
     names = [f"{predicted} ({p:.2f}) / {true}" for predicted, p, true in known]
-    figure = new_figure(0.9 + (1.42 * -(-len(at) // 6) if shape else 0.25 * len(at)), "")
+    numbers = rows.index[at]
+    height = 1.6 * -(-len(at) // 6) if shape else max(1.5, 0.25 * len(at)) * bool(names)
+    figure = new_figure(0.9 + height, "")
     for place, name in enumerate(names if shape else ()):
         axes = add_axes(figure, len(at), 6, place)
         show_image(axes, rows.x[at[place]].reshape(shape), rows.x.min(), rows.x.max())
-        axes.set_title(name, fontsize=8.5)
+        axes.set_title(f"row {numbers[place]}\n{name}", fontsize=8.5)
     if names and shape is None:
         axes = add_axes(figure, 1, 1, 0)
         image = axes.imshow(rows.x[at].reshape(len(at), -1), aspect="auto")
-        names = [f"row {row}: {name}" for row, name in zip(at, names, strict=True)]
+        names = [f"row {row}: {name}" for row, name in zip(numbers, names, strict=True)]
         axes.set_yticks(range(len(at)), names, fontsize=8.5)
         axes.set_xlabel("number of the feature")
         axes.locator_params("x", integer=True)
         colour_bar(figure, image, "value")
-    title = f"Mistakes, {len(wrong)} of {rows.what}\nmost certain first: predicted (p) / true"
-    figure.suptitle(title, fontsize=11)
+    title = f"Mistakes, {len(wrong)} of {rows.what}\n"
+    shown = f"{len(at)} of {len(wrong)} shown, most certain first: predicted (p) / true"
+    figure.suptitle(title + shown * bool(names), fontsize=11)
     return figure

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ladder_jax.errors import LadderError
+from ladder_jax.run_files import SEEDS, Run
 
 if TYPE_CHECKING:  # for all pictures; matplotlib is optional
     from matplotlib.figure import Figure as Figure
@@ -17,8 +18,8 @@ else:
 Array = npt.NDArray[Any]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-BAND = "band: least to greatest seed"
-"""The legend's word for it."""
+BAND, PAPER = "band: least to greatest seed", "open: the paper"
+"""The legend's words for what is of no series alone: grey, and at its end."""
 
 
 def new_figure(height: float, title: str) -> Figure:
@@ -40,18 +41,31 @@ def add_axes(figure: Figure, count: int, columns: int, place: int, **shared: boo
 
 
 def style_of(at: int) -> dict[str, Any]:
-    """Colour, marker and line of a series."""
-    style = {"color": COLOURS[at % 7], "marker": "os^DvPX"[at % 7]}
+    """Colour, marker and line of a series; 7 and 8 of them, so that 56 series differ."""
+    style = {"color": COLOURS[at % 7], "marker": "os^DvPX*"[at % 8]}
     return style | {"linestyle": ("-", "--", "-.", ":")[at % 4], "markersize": 4.5}
 
 
+def texts(run: Run) -> dict[str, str]:
+    """Every setting of a run but its seeds, and its data, in words that fit a legend."""
+    fields = run.config.to_json() | run.train_config.to_json() | {"data": run.data["name"]}
+    words = {name: "λ" if name == "denoising_weights" else name for name in fields}
+    return {name: f"{words[name]} {_short(fields[name])}" for name in fields if name not in SEEDS}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def dress(axes: Any, x: str, y: str, log: bool = False) -> None:
-    """Labels, a grid and an open frame."""
+    """Labels, a grid and an open frame; ``log`` if there is anything above 0 to show."""
     axes.set(xlabel=x, ylabel=y, axisbelow=True)
     axes.tick_params(labelsize=8.5)
     axes.grid(color="#E0E0E0", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if log:
+    if log and any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
         axes.set_yscale("log", nonpositive="mask")
         plain_logarithm(axes.yaxis)
 
@@ -77,14 +91,19 @@ def show_image(axes: Any, image: Array, low: float, high: float) -> None:
 
 
 def legend(figure: Figure) -> None:
-    """One for all axes, each name once, the band's at the end."""
+    """One for all axes, each name once."""
+    from matplotlib.patches import Patch
+
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
-    names = sorted(found, key=lambda name: name == BAND)
+    if BAND in found:
+        found[BAND] = Patch(facecolor="#888888", alpha=0.35)
+    names = sorted(found, key=lambda name: name in (BAND, PAPER))
     columns = max(1, min(4, 110 // (8 + max(map(len, names)))))
     style: dict[str, Any] = {"ncols": columns, "fontsize": 8.5, "frameon": False}
+    style["handlelength"] = 3  # a whole period of each line
     figure.legend([found[name] for name in names], names, loc="outside lower center", **style)
 
 

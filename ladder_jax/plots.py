@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ladder_jax import metrics_file, plot_curves, plot_rows
 from ladder_jax.data import Dataset
-from ladder_jax.errors import while_writing
+from ladder_jax.errors import RunError
 from ladder_jax.plot_curves import denoising_costs, learning_curves
 from ladder_jax.plot_decoder import denoising_functions, reconstructions
 from ladder_jax.plot_labels import error_against_labels as error_against_labels
@@ -70,7 +70,19 @@ def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG, as a whole, and returns the path; RunError if it cannot."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)
-    with while_writing(path):
+    return write_whole(path, content.getvalue())
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Writes what is made of a run, and its folder; returns the path.
+
+    Raises:
+      RunError: it cannot be written; it says nothing of the run, which is not in danger.
+    """
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    metrics_file.replace(path, content.getvalue())
+        metrics_file.replace(path, content)
+    except (OSError, RunError) as error:
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
+        raise RunError(f"{path}: cannot be written ({reason})") from None
     return path

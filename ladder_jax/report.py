@@ -7,40 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ladder_jax import metrics_file
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.errors import RunError
 from ladder_jax.layers import by
 from ladder_jax.model import parameter_counts
-from ladder_jax.plots import CAPTIONS, PICTURES
+from ladder_jax.plots import CAPTIONS, PICTURES, write_whole
 from ladder_jax.presets import Preset
-from ladder_jax.report_html import Html, chart, is_number, picture, section, table, tag
+from ladder_jax.report_html import Html, chart, is_number, is_png, picture, section, table, tag
 from ladder_jax.report_result import by_statistics, result
-from ladder_jax.report_run import how, model_name, nearest_preset, network_name
-from ladder_jax.run_files import Run, plain, read_run
+from ladder_jax.report_run import how, meanings, model_name, nearest_preset, network_name
+from ladder_jax.run_files import Json, Run, plain, read_run
 
 # Control characters and halves of characters, which names from files may hold.
 _NO_TEXT = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
-
-# Settings that the layer table does not show, and what they mean.
-_MEANINGS = {
-    "activation": "between the layers",
-    "top_scale": "whether the top layer has a scale γ before the softmax",
-    "pool_ties": "which of equal maxima get a max-pooling's gradient",
-    "labels": "labelled rows",
-    "seed": "of the weights, the noise and the order of the rows; of several runs the first",
-    "data_seed": "of the choice of labelled and held-out rows",
-    "epochs": "passes over the unlabelled rows",
-    "decay_start": "fraction of the epochs after which the learning rate falls linearly",
-    "batch_size": "unlabelled rows in a step",
-    "labelled_batch_size": "labelled rows in a step, or all where there are fewer",
-    "learning_rate": "of Adam, before it falls",
-    "statistics": "by which the reported error is measured",
-    "validation": "training rows held out; if there are any, the test set is not touched",
-    "labelled_order": "with all labels: same rows in both halves of a step, or independent ones",
-    "prng": "generator of the random numbers",
-    "matmul_precision": "of matrix products on accelerators",
-}
 
 
 def write_report(run: str | os.PathLike[str]) -> Path:
@@ -59,19 +38,15 @@ def write_report(run: str | os.PathLike[str]) -> Path:
     """
     path = Path(run) / "report.html"
     text = re.sub(_NO_TEXT, "\ufffd", _page(read_run(os.path.abspath(run))))
-    try:
-        metrics_file.replace(path, text)
-    except RunError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
-        raise RunError(f"{path}: cannot be written ({reason})") from None
-    return path
+    return write_whole(path, text)
 
 
 def _page(run: Run) -> str:
     row = nearest_preset(run)
     labels = f"{run.train_config.labels} labels"
-    if run.data.get("split") and run.labelled:  # all that there are, so "all" says nothing
-        labels = f"{max(run.labelled.values()):,} labels of {run.data['rows']:,} rows"
+    count = run.label_count(run.train_config.seed)
+    if run.data.get("split") and count is not None:  # all that there are, so "all" says nothing
+        labels = f"{count:,} labels of {run.data['rows']:,} rows"
     title = f"{model_name(run.config)} on {run.data['name']}, {labels}"
     weights = plain(run.config.denoising_weights).replace(",", ", ")
     about = f"{network_name(run.config)} · λ = {weights} · {run.seeds} · folder "
@@ -90,13 +65,15 @@ def _page(run: Run) -> str:
 
 def _pictures(run: Run, row: Preset | None) -> Html:
     """Curves from metrics.jsonl, then what lies in figures/."""
-    curves = _curve(run, "cost/total", "total cost")
-    curves += _curve(run, "validation_error_percent", "validation error in %")
-    content = [tag("div", *curves, class_="curves")]
     try:
         found = {path.stem: path.read_bytes() for path in (run.path / "figures").glob("*.png")}
     except OSError as error:
         raise RunError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    content = []
+    if not is_png(found.get("learning_curves", b"")):  # it shows the same
+        curves = _curve(run, "cost/total", "total cost")
+        curves += _curve(run, "validation_error_percent", "validation error in %")
+        content.append(tag("div", *curves, class_="curves"))
     order = [stem for stem in PICTURES if stem in found] + sorted(found.keys() - {*PICTURES})
     content += [picture(stem, found[stem], CAPTIONS.get(stem, "")) for stem in order]
     if not found:
@@ -128,14 +105,14 @@ def _data(run: Run, row: Preset | None) -> Html:
     own_rows = "each seed's own" if train.data_seed is None else f"from data seed {train.data_seed}"
     facts = [
         ["name", run.data["name"]],
-        ["rows trained on", used],
+        ["training rows", used],
         ["fingerprint", tag("code", run.data.get("sha256", "–"))],
         ["labelled rows", labelled],
         ["held-out rows", f"{train.validation:,}" if train.validation else "none"],
         ["choice of these", f"the caller's, fingerprint {split}" if split else own_rows],
         ["seeds of the runs", run.seeds],
     ]
-    about = "Rows without a label are not used. Those with one are in "
+    about = "Rows without a label are not trained on. Those with one are in "
     if run.config.cost_layers:
         about = "The rows with labels also take part without them. Which they are is in "
     words = tag("p", about, tag("code", "label_indices.json"), ".")
@@ -160,14 +137,13 @@ def _configuration(run: Run, row: Preset | None) -> Html:
     base = default.to_json() | TrainConfig().to_json()
     if row:
         base = row.config.to_json() | row.train_config.to_json()
-    settings, own = [], config.to_json() | run.train_config.to_json()
+    settings, own, means = [], config.to_json() | run.train_config.to_json(), meanings(run)
     for name in own:
         same = own[name] == base[name]
-        if name in _MEANINGS or not same:
-            other: object = "unchanged" if same else tag("b", f"changed from {plain(base[name])}")
+        if name in means or not same:
+            other: object = "unchanged" if same else tag("b", f"changed from {_shown(name, base)}")
             other = "–" if name in ("seed", "data_seed") or run.is_fit else other
-            value = "the seed" if own[name] is None else plain(own[name])
-            settings.append([name, value, other, _MEANINGS.get(name, "see the layers")])
+            settings.append([name, _shown(name, own), other, means.get(name, "see the layers")])
     beside = "–" if run.is_fit else row.name if row else "the default"  # a fit has its own
     titles = ["setting", "value", beside, "meaning"]
     return section(
@@ -176,6 +152,12 @@ def _configuration(run: Run, row: Preset | None) -> Html:
         table(f"Layers, {sum(counts):,} parameters in all", heads, layers),
         table("Settings", titles, settings),
     )
+
+
+def _shown(name: str, settings: Json) -> str:
+    """A setting's value, and in words what an absent one stands for."""
+    absent = {"data_seed": "the seed", "steps_per_epoch": "a whole pass"}
+    return plain(settings[name]) if settings[name] is not None else absent[name]
 
 
 def _reproduce(run: Run, row: Preset | None) -> Html:

@@ -65,16 +65,22 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -
     return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
+def is_png(content: bytes) -> bool:
+    """Whether it begins as a PNG image does."""
+    return content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) >= 24
+
+
 def picture(stem: str, content: bytes, caption: str) -> Html:
-    """A PNG image with its caption, as part of the page."""
-    if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
+    """A PNG image with its caption, as part of the page; wide ones scroll on a small screen."""
+    if not is_png(content):
         return tag("p", f"figures/{stem}.png is no PNG image and is left out.", class_="note")
     width, height = struct.unpack(">II", content[16:24])
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     name = stem.replace("_", " ")
-    image = tag("img", src=source, alt=name, width=width, height=height)
+    image = tag("img", src=source, alt=caption or name, width=width, height=height)
+    box = tag("div", image, class_="scroll", tabindex=0, role="region", aria_label=name)
     words = (tag("strong", f"{name.capitalize()}."), " ", caption)
-    return tag("figure", image, tag("figcaption", *words))
+    return tag("figure", box, tag("figcaption", *words))
 
 
 def chart(label: str, lines: Sequence[Sequence[float]]) -> Html:
@@ -111,8 +117,9 @@ def chart(label: str, lines: Sequence[Sequence[float]]) -> Html:
         parts.append(tag("circle", cx=x(len(own)), cy=y(own[-1]), r=2.5))
     ends = "; ".join(f"from {own[0]:.4g} to {own[-1]:.4g} in epoch {len(own)}" for own in lines)
     name = label.replace(" ", "-")
+    each = "One line for each seed: " if len(lines) > 1 else "It goes "
     words = [tag("title", f"{label} by epoch", id=f"{name}-title")]
-    words.append(tag("desc", f"One line for each seed: {ends}.", id=f"{name}-about"))
+    words.append(tag("desc", f"{each}{ends}.", id=f"{name}-about"))
     ids = f"{name}-title {name}-about"
     return tag("svg", *words, *parts, viewBox="0 0 360 228", role="img", aria_labelledby=ids)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ladder_jax.config import STATISTICS
 from ladder_jax.presets import Preset
 from ladder_jax.report_html import Html, is_number, note, section, table, tag
-from ladder_jax.report_run import changes, how
+from ladder_jax.report_run import changes, command, how
 from ladder_jax.run_files import Json, Run, mean_text, percent, plain
 
 _KINDS = {
@@ -56,11 +56,22 @@ def result(run: Run, row: Preset | None) -> Html:
         start = f"Not the {than}'s settings. From the nearest row, {row.name}, differ: "
         notes.append(note(start, "; ".join(words), "."))
     if len(errors) == 1:
-        why = "Single runs scatter; the paper's numbers are means over 4 to 40 runs. "
-        more = (tag("code", "--num_seeds=10"), " gives mean and deviation.")
-        notes.append(note(tag("strong", "One seed is no comparison."), " ", why, *more))
+        notes.append(_one_seed(run, row))
     runs = [_seed_table(run)] if run.num_seeds > 1 else []
     return section("Result", tag("div", *numbers, class_="numbers"), *notes, *runs)
+
+
+def _one_seed(run: Run, row: Preset | None) -> Html:
+    """Why the error of one run says little, and how to come by more."""
+    why = " Single runs scatter. "
+    if row and row.paper_error and row.paper_error[1] is not None:
+        why = " Single runs scatter; the paper's numbers are means over 4 to 40 runs. "
+    more = [tag("code", "--num_seeds=10"), " gives"]
+    if run.is_fit:
+        more = ["Fits with other values of ", tag("code", "random_state"), " give"]
+    elif not (row and command(run, row, "")):
+        more = [tag("code", "num_seeds=10"), " (in Python) gives"]
+    return note(tag("strong", "One seed is no comparison."), why, *more, " mean and deviation.")
 
 
 def _number(number: str, what: str) -> Html:

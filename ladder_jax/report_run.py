@@ -19,6 +19,37 @@ _KINDS = {"baseline": "Supervised baseline", "bottom": "Ladder, cost at the inpu
 _NETWORKS = {"mnist-conv_fc": "Conv-FC", "mnist-conv_s": "Conv-Small", "cifar10": "Conv-Large"}
 
 
+# Settings that the layer table does not show, and what they mean.
+_MEANINGS = {
+    "activation": "between the layers",
+    "top_scale": "whether the top layer has a scale γ before the softmax",
+    "pool_ties": "which of equal maxima get a max-pooling's gradient",
+    "labels": "labelled rows",
+    "seed": "of the weights, the noise and the order of the rows; of several runs the first",
+    "data_seed": "of the choice of labelled and held-out rows",
+    "epochs": "passes over the unlabelled rows, or of steps_per_epoch steps",
+    "decay_start": "fraction of the epochs after which the learning rate falls linearly",
+    "batch_size": "unlabelled rows in a step",
+    "labelled_batch_size": "labelled rows in a step, or all where there are fewer",
+    "learning_rate": "of Adam, before it falls",
+    "statistics": "by which the reported error is measured",
+    "validation": "training rows held out; if there are any, the test set is not touched",
+    "labelled_order": "with all labels: same rows in both halves of a step, or independent ones",
+    "prng": "generator of the random numbers",
+    "matmul_precision": "of matrix products on accelerators",
+    "steps_per_epoch": "steps in an epoch, if not a whole pass",
+}
+_OF_BASELINE = {
+    "epochs": "as long as passes over all training rows, or of steps_per_epoch steps",
+    "batch_size": "only sets how many steps an epoch has: training rows / batch_size",
+}
+
+
+def meanings(run: Run) -> dict[str, str]:
+    """Settings that the layer table does not show → what they mean for that run."""
+    return _MEANINGS | (_OF_BASELINE if not run.config.cost_layers else {})
+
+
 def model_name(config: LadderConfig) -> str:
     """By the layers that have a denoising cost."""
     kind = kind_of(config)

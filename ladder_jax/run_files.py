@@ -27,7 +27,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 PAPER_ROWS = {"mnist": 60_000, "cifar10": 50_000}
 """Training rows of the paper's data sets."""
 
-_SEEDS = ("seed", "data_seed")
+SEEDS = ("seed", "data_seed")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class Run:
         """Errors in per cent of all seeds that have one, by that kind of statistics."""
         found = [entry.get(f"{self.part}_error_percent") for entry in self.runs]
         return [errors[kind] for errors in found if errors]
+
+    def label_count(self, seed: int) -> int | None:
+        """Labelled rows of the run with that seed; None where the caller's choice is not known."""
+        labels = self.train_config.labels
+        if self.data.get("split"):  # of these rows "all" are those that have a label
+            return self.labelled.get(seed)
+        return self.data["rows"] - self.train_config.validation if labels == "all" else int(labels)
 
     def split_seed(self, seed: int) -> int:
         """Seed of the split of the run with that seed."""
@@ -182,21 +189,8 @@ def changed(
     """Settings that differ from those of ``base``, seeds apart: name → own value, that of base."""
     own = config.to_json() | train_config.to_json()
     others = base.config.to_json() | base.train_config.to_json()
-    names = [name for name in own if own[name] != others[name] and name not in _SEEDS]
+    names = [name for name in own if own[name] != others[name] and name not in SEEDS]
     return {name: (own[name], others[name]) for name in names}
-
-
-def texts(run: Run) -> dict[str, str]:
-    """Every setting of a run but its seeds, and its data, in words that fit a legend."""
-    fields = run.config.to_json() | run.train_config.to_json() | {"data": run.data["name"]}
-    words = {name: "λ" if name == "denoising_weights" else name for name in fields}
-    return {name: f"{words[name]} {_short(fields[name])}" for name in fields if name not in _SEEDS}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_short, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def plain(value: Any) -> str:

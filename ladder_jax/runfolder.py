@@ -22,7 +22,7 @@ from ladder_jax.locks import lock
 
 Json = dict[str, Any]
 
-_RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
+RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
 
 # In the order in which they can go, one by one, and what is left is an unfinished run.
 _ALL_FILES = (
@@ -66,7 +66,7 @@ class RunFolder:
                 self._set_aside()
             known = self._read("config.json")
             if known is None:
-                if found := [name for name in _RUN_FILES if (self.path / name).exists()]:
+                if found := [name for name in RUN_FILES if (self.path / name).exists()]:
                     raise RunError(
                         f"workdir={path}: holds {found[0]} but no config.json, so nobody knows "
                         "which run it is of; choose another work folder, or set it aside "

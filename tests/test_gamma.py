@@ -214,16 +214,6 @@ def test_three_passes_and_what_each_is_given():
     assert state["counters"]["backbone"]["calls"] == 1  # of three
 
 
-def test_a_row_without_a_label_is_never_the_last_class():
-    wrapper = GammaWrapper(Plain(), num_classes=3)
-    x, key = normal(6, 4), jax.random.key(0)
-    state = wrapper.init(key, x)
-    for y, finite in (([0, 1, 2, 0, 1, 2], True), ([0, 1, 2, 0, 1, -1], False)):
-        costs, _ = wrapper.costs(state, x, np.array(y), x, key)
-        assert np.isfinite(costs.supervised) == finite
-        assert np.isfinite(costs.denoising[-1])
-
-
 def test_without_denoising_cost_one_pass_less():
     passes, *_ = record(0)
     assert set(passes) == {("corrupted", ROWS_L), ("clean", ROWS_U)}
@@ -312,49 +302,3 @@ def test_the_example_of_the_docstring_runs():
     test = doctest.DocTestParser().get_doctest(GammaWrapper.__doc__, names, "example", None, 0)
     assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
     assert test.globs["probabilities"].shape == (100, 2)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        ("backbone", Plain, "Linen module"),
-        ("num_classes", 1, "at least 2"),
-        ("denoising_weight", -1, "not below 0"),
-        ("input_noise", float("nan"), "finite"),
-        ("top_noise", "0.3", "not a number"),
-        ("combinator", "none", "denoising_weight to 0"),
-        ("combinator", "gausian", "choose one of"),
-        ("corrupted", True, '{"train": True}'),
-        ("evaluation", ("train", False), '{"train": True}'),
-    ],
-)
-def test_fields_that_cannot_be_used(field, value, says):
-    with pytest.raises(lj.ConfigError) as caught:
-        GammaWrapper(**({"backbone": Plain(), "num_classes": K} | {field: value}))
-    assert caught.value.field == field
-    assert says in str(caught.value)
-
-
-def test_features_of_another_shape():
-    for features, says in (
-        (lambda x: x[:, None, None], f"({ROWS_U}, 1, 1, {INPUTS}) for {ROWS_U} rows"),
-        (lambda x: x.T, f"({INPUTS}, {ROWS_U}) for {ROWS_U} rows"),
-        (lambda x: (x, x), "tuple"),
-    ):
-        with pytest.raises(lj.ConfigError, match=r"^backbone=.*pool or flatten") as caught:
-            GammaWrapper(nn.Sequential([features]), K).init(jax.random.key(0), batch()[2])
-        assert says in str(caught.value)
-
-
-def test_passes_that_may_not_draw_or_change():
-    x, on = batch()[2], {"train": True, "drop": True}
-    for mode, wrong, says in (
-        ("clean", on, "dropout"),
-        ("evaluation", on | {"train": False}, "dropout"),
-        ("evaluation", {"train": True}, "batch_stats"),
-    ):
-        gamma = GammaWrapper(Normed(), K, **(MODES | {mode: wrong}))
-        with pytest.raises(lj.ConfigError, match=f'^{mode}=.*"{says}"'):
-            gamma.predict_proba(gamma.init(jax.random.key(0), x), x)
-    with pytest.raises(lj.ConfigError, match="std=-1"):
-        Noise(-1).apply({}, x)

@@ -41,7 +41,8 @@ def test_a_failing_picture_is_a_warning(command, monkeypatch, tmp_path):  # noqa
     status, out, err = command("digits", *WORDS, "--quiet")
     assert status == 0
     assert "test error" in out
-    assert err == "warning: pictures or report are missing: figures: no room\n"
+    assert err == "warning: pictures are missing: figures: no room\n"
+    assert (tmp_path / "run/report.html").exists()
 
 
 @pytest.mark.slow

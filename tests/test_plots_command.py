@@ -1,57 +1,16 @@
-"""experiments/plot.py, and error against labels, which only several runs have."""
+"""experiments/plot.py: which pictures it writes, what it says it leaves out."""
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
-from plot_runs import copy, described, legend_of, runs
+from plot_runs import copy, runs
 
-import ladder_jax as lj
 from ladder_jax import plots
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 import plot
-
-
-def test_error_against_labels(tmp_path):
-    """Mean and deviation of a ledger's runs, a dot for each, the paper's points beside them."""
-
-    def line(preset, seed, error, **settings):
-        preset = lj.presets.get(preset)
-        training = preset.train_config.to_json() | {"seed": seed, "data_seed": seed} | settings
-        data = {"name": preset.dataset, "rows": 60000}
-        config = {"model": preset.config.to_json(), "training": training, "data": data}
-        errors = dict.fromkeys(lj.STATISTICS, error)
-        return json.dumps({"seed": seed, "test_error_percent": errors, "config": config}) + "\n"
-
-    lines = [line("mnist-ladder-100", 1, 1.0), line("mnist-ladder-100", 2, 1.4)]
-    lines += [lines[0], line("mnist-ladder-100", 3, 9.0, epochs=1)]  # twice; not the paper's
-    lines += [line("mnist-ladder-all", 1, 0.6), line("mnist-gamma-1000", 1, 1.6)]
-    (tmp_path / "ledger.jsonl").write_text("".join(lines))
-    figure = plots.error_against_labels(ledger=tmp_path / "ledger.jsonl")
-    axes = figure.axes[0]
-    ladder, of_ladder, _, of_gamma = (bars.lines for bars in axes.containers)
-    assert list(ladder[0].get_ydata()) == pytest.approx([1.2, 0.6])
-    low, high = ladder[2][0].get_segments()[0][:, 1]
-    assert (high - low) / 2 == pytest.approx(0.4 / 2**0.5)
-    dots = [list(own.get_ydata()) for own in axes.lines if own.get_marker() == "."]
-    assert dots == [[1.0, 1.4, 0.6], [1.6]]
-    for model, bars in (("ladder", of_ladder), ("gamma", of_gamma)):
-        known = [own for own in lj.presets.PRESETS.values() if own.paper_error]
-        rows = [own for own in known if own.name.startswith(f"mnist-{model}-")]
-        assert list(bars[0].get_ydata()) == [own.paper_error[0] for own in rows]
-        for own, segment in zip(rows, bars[2][0].get_segments(), strict=True):
-            low, high = segment[:, 1]
-            assert ((high + low) / 2, (high - low) / 2) == pytest.approx(own.paper_error)
-        labels = [60000 if own.labels == "all" else own.labels for own in rows]
-        assert bars[0].get_xdata() == pytest.approx(labels, rel=0.3)  # shifted to lie side by side
-        assert bars[0].get_markerfacecolor() == "white"
-    assert legend_of(figure) == ["ladder (3 runs)", "open: the paper", "gamma (1 run)"]
-    assert described(axes) == ("labelled rows", "test error (%)", "log")
-    ticks = [label.get_text() for label in axes.get_xticklabels()]
-    assert (axes.get_xscale(), ticks) == ("log", ["50", "100", "1,000", "60,000"])
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from report_pages import report, write_run
 
 import ladder_jax as lj
+from ladder_jax import plots
 from ladder_jax.report import write_report
 
 
@@ -25,11 +26,17 @@ def test_numbers_are_those_of_the_files(blobs, tiny_config, tmp_path):
     facts = page.table("What the network was trained on")
     assert [value for _, value in facts[:3]] == ["blobs", "237", blobs.fingerprint()]
     assert facts[3] == ["labelled rows", "20, balanced: 5 of each of 4 classes"]
+    assert facts[4:] == [
+        ["held-out rows", "none"],
+        ["choice of these", "each seed's own"],
+        ["seeds of the runs", "seeds 4 to 5"],
+    ]
     # Kernel 12 · 16, shift 16, V 16 · 12 and ten parameters of the combinator for each of 16.
     assert page.table("Layers, ")[2] == ["1", "dense:16", "16", "560", "1", "0.3", "gaussian"]
     made = dict(page.table("What the run was made with"))
     assert (made["jax"], made["device"]) == (result["versions"]["jax"], result["device"])
-    assert made["wall time"].startswith(f"{result['wall_seconds']} seconds (")
+    hours = f"{result['wall_seconds'] / 3600:.2f} hours"
+    assert made["wall time"] == f"{result['wall_seconds']} seconds ({hours})"
     assert "The paper has no number for blobs." in page.text
 
 
@@ -93,6 +100,8 @@ def test_held_out_rows_leave_the_test_set_alone(tmp_path):
     assert page.big == ["1.00 %"]
     assert "validation error, by the labelled statistics" in page.text
     assert "10000 rows were held out" in page.text
+    facts = dict(page.table("What the network was trained on"))
+    assert (facts["training rows"], facts["held-out rows"]) == ("50,000", "10,000")
     assert "The test set was not touched." in page.text
     assert "test error" not in page.text.lower()
     assert "comparable with the paper" not in page.text
@@ -136,7 +145,8 @@ def test_figures_are_embedded_in_order_byte_by_byte(tmp_path):
         (tmp_path / "figures" / f"{stem}.png").write_bytes(content)
     page = report(tmp_path)
     found = page.all("img")
-    assert [image["alt"] for image in found] == [stem.replace("_", " ") for stem in stems]
+    names = [plots.CAPTIONS.get(stem, stem) for stem in stems]
+    assert [image["alt"] for image in found] == names
     for image, stem in zip(found, stems, strict=True):
         kind, content = image["src"].split(",")
         assert kind == "data:image/png;base64"
