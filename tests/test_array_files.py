@@ -203,6 +203,10 @@ def test_many_rows_come_in_batches(training):
     assert "v: '1_5' in line 8502 is not a number" in error_of(training, "v,y\n" + typo)
 
 
+NONE = ("NA", "None", "-1.0")  # labels
+MEASURED = "a,y\n" + "".join(f"1,{i}.5\n" for i in range(30))
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "says"),
     [
@@ -226,14 +230,8 @@ def test_many_rows_come_in_batches(training):
         ("a,b,y\n1,,p\n1,,q\n", {}, "no column to learn from; left out, empty: b; left out, only"),
         ("a,y\n1,\n2,-1\n", {}, "y: 2 of 2 rows have no label (-1 means none; if it is a class"),
         ("a,y\n1,-1\n2,1\n3,1\n", {}, "--unlabelled=), the 2 others have the label '1'; at"),
-        ("a,y\n1,p\n2,q\n3,NA\n", {}, "label 'NA' in line 4 seems to mean none: add it to --unl"),
-        ("a,y\n1,p\n2,q\n3,None\n", {}, "label 'None' in line 4 seems to mean none"),
-        ("a,y\n1,p\n2,q\n3,-1.0\n", {}, "label '-1.0' in line 4 seems to mean none"),
-        (
-            "a,y\n" + "".join(f"1,{i}.5\n" for i in range(30)),
-            {},
-            "30 classes for 30 rows with a label; that looks like measurements",
-        ),
+        *((f"a,y\n1,p\n2,q\n3,{word}\n", {}, f"label '{word}' in line 4 seems") for word in NONE),
+        (MEASURED, {}, "30 classes for 30 rows with a label; that looks like measurements"),
         ("a,b,y\n1,,p\n5,,q\n,3,q\n,4,q\n", {}, "a: 2 missing values, first in line 4; also in b"),
         ("a,y\n1,p\n2,q\n-inf,q\n", {"missing": "median"}, "a: -inf in line 4; correct it"),
         ("a,y\n1,p\n1e999,q\n", {}, "a: inf in line 3"),
