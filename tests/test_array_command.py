@@ -258,3 +258,9 @@ def test_as_a_command(files):
     done = subprocess.run([*run, *words], **options, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "40 predictions in runs/train-seed1/predictions.csv" in done.stdout
+
+
+@pytest.mark.parametrize("value", [{}, [], {"features": [{"nam": 1}]}, {"features": 1, "x": 2}])
+def test_damaged_columns(value):
+    with pytest.raises(lj.DataError, match="columns: damaged"):
+        Columns.from_json(value)

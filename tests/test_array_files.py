@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from idx_files import error_of
 
-from ladder_jax.errors import ConfigError, DataError, LadderError
+from ladder_jax.errors import ConfigError, LadderError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
@@ -346,9 +346,3 @@ def test_damage_ends_in_one_line_or_does_no_harm(tmp_path_factory, data, kind):
         assert len(str(error).splitlines()) == 1
     else:
         assert np.isfinite(rows.x).all() and all(len(note.splitlines()) == 1 for note in notes)
-
-
-@pytest.mark.parametrize("value", [{}, [], {"features": [{"nam": 1}]}, {"features": 1, "x": 2}])
-def test_damaged_columns(value):
-    with pytest.raises(DataError, match="columns: damaged"):
-        Columns.from_json(value)
