@@ -150,7 +150,7 @@ def describe(chosen: Settings) -> str:
         seeds = f"{first} to {first + chosen.num_seeds - 1}"
         rows |= {"seed": seeds, "data_seed": "each seed's own" if own is None else own}
     rows |= {"workdir": chosen.workdir}
-    lines = [f"{name:20} {_text(value)}" for name, value in rows.items()]
+    lines = [f"{name:20} {_text(value)}" for name, value in rows.items() if value is not None]
     head = f"{chosen.preset.dataset} {chosen.preset.model}"
     return "\n".join([head + (f" ({chosen.note})" if chosen.note else ""), *lines])
 

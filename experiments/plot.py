@@ -25,7 +25,7 @@ import ladder_jax as lj
 from ladder_jax import plots
 from ladder_jax.plot_curves import NO_DATA, why_not
 from ladder_jax.plot_labels import NothingToDrawError
-from ladder_jax.run_files import read_run, read_runs
+from ladder_jax.run_files import Run, mean_text, read_run, read_runs
 
 COMPARED = "compared"
 """Folder for pictures of several runs, unless another is named."""
@@ -55,12 +55,24 @@ def main(values: flags.FlagValues) -> None:
         console.fail(str(error))
     for path in paths:
         print(path)
+    if len(runs) > 1:
+        print("\n".join(map(_error, read_runs(runs))))
     names: dict[str, list[str]] = {}
     for name, why in missing.items():
         names.setdefault(why, []).append(name)
     if names:
         words = "; ".join(f"{', '.join(own)} ({why})" for why, own in names.items())
         print(f"left out: {words}", file=sys.stderr)
+
+
+def _error(run: Run) -> str:
+    """A run's error in a line; pictures of costs do not tell which is better."""
+    kind = run.train_config.statistics
+    errors = run.errors(kind)
+    if not errors:
+        return f"{run.path}: no error"
+    seeds = f"{len(errors)} seed{'s' * (len(errors) > 1)}"
+    return f"{run.path}: {run.part} error {mean_text(errors)} % ({seeds}), by the {kind} statistics"
 
 
 def _words(values: flags.FlagValues) -> list[str]:

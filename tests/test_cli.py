@@ -191,9 +191,10 @@ def test_run_prints_configuration_progress_and_result(command, tmp_path):
         "checkpoints",
     }
     # Again: the result, at once. Another configuration: refused.
-    status, again, _ = command("digits", *SHORT)
+    status, again, _ = command("digits", *SHORT, "--tensorboard")
     assert status == 0
     assert "epoch 1/2" not in again
+    assert list((folder / "tensorboard" / "seed1").glob("events*"))
     assert out.splitlines()[-4:] == again.splitlines()[-4:]
     status, _, err = command("digits", *SHORT, "--learning_rate=0.01")
     assert status == 1

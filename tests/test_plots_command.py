@@ -1,5 +1,6 @@
 """experiments/plot.py: which pictures it writes, what it says it leaves out."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,7 +42,12 @@ def test_command(command, monkeypatch, tmp_path):
     assert out.split() == [f"two/{name}.png" for name in names[:2]]
     assert err == f"left out: denoising_functions, {needing} (the run is not finished)\n"
     _, out, err = command(runs()["ladder"], runs()["held_out"])
-    assert out.split() == [f"compared/compared_{name}.png" for name in names[:2]]
+    drawn, told = out.splitlines()[:2], out.splitlines()[2:]
+    assert drawn == [f"compared/compared_{name}.png" for name in names[:2]]
+    result = json.loads((runs()["ladder"] / "result.json").read_text())
+    error = f"{result['test_error_percent']:.2f} ± {result['test_error_percent_std']:.2f}"
+    words = f"test error {error} % (2 seeds), by the labelled statistics"
+    assert told == [f"{runs()['ladder']}: {words}", f"{runs()['held_out']}: no error"]
     assert sorted(folder.iterdir()) == sorted(paths)  # a report shows its own run only
     assert err == "left out: error_against_labels (all runs have the same number of labels)\n"
 
