@@ -46,26 +46,27 @@ class Noise(nn.Module):
 class GammaWrapper:
     """Trains a backbone on labelled and unlabelled rows. Pure functions, none of them jitted.
 
-    >>> class Net(nn.Module):
-    ...     @nn.compact
-    ...     def __call__(self, x, train=True):
-    ...         x = nn.BatchNorm(use_running_average=not train)(nn.Dense(32)(x))
-    ...         return nn.relu(Noise(0.3)(x))
-    >>> gamma = GammaWrapper(Net(), num_classes=2, evaluation={"train": False})
-    >>> state = gamma.init(jax.random.key(0), x_u)
-    >>> params, optimizer = state.pop("params"), optax.adam(0.002)
-    >>> moments = optimizer.init(params)
-    >>> @jax.jit
-    ... def step(params, state, moments, key):
-    ...     def total(params):
-    ...         costs, after = gamma.costs({"params": params, **state}, x_l, y_l, x_u, key)
-    ...         return costs.total, after
-    ...     gradient, after = jax.grad(total, has_aux=True)(params)
-    ...     updates, moments = optimizer.update(gradient, moments)
-    ...     return optax.apply_updates(params, updates), after, moments
-    >>> for i in range(50):
-    ...     params, state, moments = step(params, state, moments, jax.random.key(i))
-    >>> probabilities = gamma.predict_proba({"params": params, **state}, x_u)  # (rows, 2)
+    Examples:
+      >>> class Net(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x, train=True):
+      ...         x = nn.BatchNorm(use_running_average=not train)(nn.Dense(32)(x))
+      ...         return nn.relu(Noise(0.3)(x))
+      >>> gamma = GammaWrapper(Net(), num_classes=2, evaluation={"train": False})
+      >>> state = gamma.init(jax.random.key(0), x_u)
+      >>> params, optimizer = state.pop("params"), optax.adam(0.002)
+      >>> moments = optimizer.init(params)
+      >>> @jax.jit
+      ... def step(params, state, moments, key):
+      ...     def total(params):
+      ...         costs, after = gamma.costs({"params": params, **state}, x_l, y_l, x_u, key)
+      ...         return costs.total, after
+      ...     gradient, after = jax.grad(total, has_aux=True)(params)
+      ...     updates, moments = optimizer.update(gradient, moments)
+      ...     return optax.apply_updates(params, updates), after, moments
+      >>> for i in range(50):
+      ...     params, state, moments = step(params, state, moments, jax.random.key(i))
+      >>> probabilities = gamma.predict_proba({"params": params, **state}, x_u)  # (rows, 2)
 
     A step is three passes: corrupted labelled, corrupted unlabelled (not at λ = 0), clean
     unlabelled. Only the clean one changes the backbone's state (collections but "params", such as

@@ -34,7 +34,10 @@ def result(run: Run, row: Preset | None) -> Html:
     what = f"{run.part} error, {several}by the {kind} statistics"
     numbers, notes = [_number(f"{mean_text(errors)} %", what)], []
     if not errors:
-        numbers = [_number("No error", "there was no test set to measure it on")]
+        why = "there was no test set to measure it on"
+        if run.is_fit:
+            why = "a classifier is measured by its score, or by the command that has the test file"
+        numbers = [_number("No error", why)]
     elif run.train_config.statistics != kind:
         own = run.train_config.statistics
         text = f"{mean_text(run.errors(own))} %, by the {own} statistics"
