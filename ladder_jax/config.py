@@ -200,7 +200,7 @@ class TrainConfig:
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.labels != "all":
+        if not isinstance(self.labels, str) or self.labels != "all":  # an array is neither
             _set(self, "labels", whole("labels", self.labels, 1, 'or "all"'))
         for field, least in (
             ("seed", 0),

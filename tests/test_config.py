@@ -72,6 +72,7 @@ def test_ladder_config_names_what_is_wrong(change, words):
         ({"labels": "some"}, 'labels=some: a whole number of at least 1 is needed or "all"'),
         ({"labels": 10.0}, "labels=10.0"),
         ({"labels": True}, "labels=True"),
+        ({"labels": np.ones(3)}, "labels=[1. 1. 1.]"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 2**31}, "below 2^31"),
         ({"data_seed": -2}, "data_seed=-2"),

@@ -223,7 +223,8 @@ def test_without_denoising_cost_one_pass_less():
     one, after_one = dataclasses.replace(gamma, denoising_weight=0).costs(*given)
     assert one.denoising[-1] is None
     assert one.total == one.supervised == both.supervised
-    jax.tree.map(np.testing.assert_array_equal, after, after_one)
+    # With fewer parts in one product XLA may round otherwise.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after, after_one)
 
 
 def test_only_the_clean_pass_changes_flax_batchnorm():
