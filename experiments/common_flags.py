@@ -126,6 +126,8 @@ def _define_running(group: Group) -> None:
     group.string("coordinator", None, "host:port of process 0, where it is not found by itself.")
     group.integer("process_id", None, "Number of this process, likewise.")
     group.integer("num_processes", None, "How many there are, likewise.")
+    seconds = lj.hosts.HEARTBEAT_SECONDS
+    group.integer("heartbeat_seconds", seconds, "Silence after which a process is lost.", 1)
     group.switch("resume", True, "Go on with the run in the work folder; else it is set aside.")
     group.integer("checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs between checkpoints.")
     group.switch("report", True, "Leave pictures and a report in the run folder.")

@@ -51,7 +51,8 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
         data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
             say_when_aborted(chosen.workdir)
-            lj.hosts.initialize(values.coordinator, values.num_processes, values.process_id)
+            given = (values.coordinator, values.num_processes, values.process_id)
+            lj.hosts.initialize(*given, values.heartbeat_seconds)
         quiet = values.quiet or not lj.hosts.is_first_process()
         if not quiet:
             print(describe(chosen), flush=True)

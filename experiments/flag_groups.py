@@ -29,9 +29,9 @@ class Group:
         """A flag that takes words with commas between them."""
         flags.DEFINE_list(name, default, about, **self._options)
 
-    def integer(self, name: str, default: int | None, about: str) -> None:
+    def integer(self, name: str, default: int | None, about: str, least: int | None = None) -> None:
         """A flag that takes a whole number."""
-        flags.DEFINE_integer(name, default, about, **self._options)
+        flags.DEFINE_integer(name, default, about, lower_bound=least, **self._options)
 
     def number(self, name: str, default: float | None, about: str) -> None:
         """A flag that takes a number."""

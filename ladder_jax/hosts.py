@@ -15,9 +15,14 @@ from jax.experimental import multihost_utils
 
 from ladder_jax.errors import ConfigError, PeerError
 
+HEARTBEAT_SECONDS = 100  # as JAX's own default
+
 
 def initialize(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
 ) -> None:
     """Joins the processes of a run on several hosts; before anything else is done with JAX.
 
@@ -29,16 +34,22 @@ def initialize(
         pods, under Slurm and Kubernetes.
       num_processes: how many there are.
       process_id: which of them this is, from 0.
+      heartbeat_seconds: silence after which a process counts as lost and JAX aborts the others.
+        A process that is alive sends its sign of life from a thread of its own, also while it
+        compiles; a host that is badly overloaded may be late.
 
     Raises:
-      ConfigError: some of the three are missing, or the processes do not find each other.
+      ConfigError: some of the first three are missing, the last is not positive, or the
+        processes do not find each other.
     """
+    if heartbeat_seconds < 1:
+        raise ConfigError("heartbeat_seconds", heartbeat_seconds, "has to be at least 1")
     given = (coordinator, num_processes, process_id)
     if any(value is None for value in given) and given != (None, None, None):
         problem = "give coordinator, num_processes and process_id, or none of them"
         raise ConfigError("coordinator", coordinator, problem)
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=heartbeat_seconds)
     except (ValueError, RuntimeError) as error:
         problem = f"the processes do not find each other ({str(error).splitlines()[0]})"
         raise ConfigError("distributed", True, problem) from None

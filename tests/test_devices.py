@@ -70,17 +70,8 @@ def layouts(count):
     return {"jit": Layout(devices), "pmap": Layout(devices, "pmap")}
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("mlp", "jit"),
-        ("mlp", "pmap"),
-        ("conv", "pmap"),
-        pytest.param("conv", "jit", marks=pytest.mark.slow),
-        pytest.param("baseline", "jit", marks=pytest.mark.slow),
-        pytest.param("baseline", "pmap", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_eight_devices_train_as_one_in_double_precision(x64, name, kind):
     """With noise on, and with batches of 10 and 13 rows that 8 devices do not divide."""
     config = CONFIGS[name]
@@ -90,7 +81,6 @@ def test_eight_devices_train_as_one_in_double_precision(x64, name, kind):
     assert_alike(got, want, 1e-9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
 @pytest.mark.parametrize("config", [MLP, DEEPER_CONV], ids=["mlp", "conv"])
 def test_eight_devices_train_as_one_in_single_precision(kind, config):
@@ -157,7 +147,6 @@ def test_devices_that_are_not_there_are_refused(tiny_config, blobs):
         lj.Parallel(kind="vmap")
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_on_other_devices(tiny_config, blobs, tmp_path):
     settings = lj.TrainConfig(labels=20, epochs=4, batch_size=40, learning_rate=0.01)
     whole = lj.train_and_evaluate(tiny_config, settings, blobs)

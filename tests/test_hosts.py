@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 import ladder_jax as lj
@@ -17,7 +18,11 @@ DIGITS = Path(__file__).resolve().parent.parent / "experiments" / "digits.py"
 LIMIT = 240  # seconds; a process that waits for a lost peer would take for ever
 SMALL = ("--layers=dense:32,dense:10", "--denoising_weights=100,1,0.1")  # soon compiled
 
-LONG = (*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1")
+HEARTBEAT = 15  # seconds; a sign of life is sent twice in them
+LONG = (
+    *(*SMALL, "--epochs=2000", "--decay_start=1", "--checkpoint_every=1"),
+    f"--heartbeat_seconds={HEARTBEAT}",
+)
 
 
 def start(folder, process, port, *words):
@@ -27,7 +32,7 @@ def start(folder, process, port, *words):
         "PYTHONUNBUFFERED": "1",
     }
     command = [
-        *(sys.executable, DIGITS, f"--workdir={folder}", "--distributed"),
+        *(sys.executable, DIGITS, f"--workdir={folder}", "--distributed", "--noreport"),
         *(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={process}"),
     ]
     return subprocess.Popen(
@@ -71,13 +76,7 @@ def alone(folder, *words):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        (),
-        pytest.param(("--parallel=pmap",), marks=pytest.mark.slow),
-        pytest.param(("--num_seeds=4",), marks=pytest.mark.slow),
-    ],
-    ids=["jit", "pmap", "seeds"],
+    "words", [(), ("--parallel=pmap",), ("--num_seeds=4",)], ids=["jit", "pmap", "seeds"]
 )
 def test_two_hosts_train_as_one(tmp_path, words):
     words = (*SMALL, "--epochs=3", *words)
@@ -116,15 +115,13 @@ def lose(which, how, folder):
     return last
 
 
-@pytest.mark.slow
 def test_hosts_left_by_a_silent_one_or_by_the_first_end_with_one_line(tmp_path):
-    # Not gone, only silent: nothing fails but the heartbeat, after 100 seconds, by JAX's abort.
+    # Not gone, only silent: nothing fails but the heartbeat, by JAX's abort.
     silent = lose(1, signal.SIGSTOP, tmp_path / "silent")
     assert "(JAX gave up, see above)" in silent
     lose(0, signal.SIGKILL, tmp_path / "first")
 
 
-@pytest.mark.slow
 def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
     lose(1, signal.SIGKILL, folder)
@@ -142,7 +139,6 @@ def test_lost_host_is_named_and_the_run_goes_on(tmp_path):
     assert epochs == list(range(1, len(epochs) + 1))
 
 
-@pytest.mark.slow
 def test_folder_that_is_not_shared_or_is_another_runs_ends_all_hosts(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -187,6 +183,28 @@ def wait_for_more(folder, processes, lines):
 def test_settings_of_hosts_are_checked():
     with pytest.raises(lj.ConfigError, match="give coordinator, num_processes and process_id"):
         lj.hosts.initialize("localhost:1")
+    with pytest.raises(lj.ConfigError, match="heartbeat_seconds=0"):
+        lj.hosts.initialize(heartbeat_seconds=0)
+
+
+def test_heartbeat_reaches_jax(monkeypatch):
+    told = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: told.append((a, k)))
+    lj.hosts.initialize("localhost:1", 2, 0, heartbeat_seconds=7)
+    lj.hosts.initialize()
+    assert told == [
+        (("localhost:1", 2, 0), {"heartbeat_timeout_seconds": 7}),
+        ((None, None, None), {"heartbeat_timeout_seconds": 100}),
+    ]
+
+
+def test_no_heartbeat_is_one_line_before_anything_begins(tmp_path):
+    process = start(tmp_path / "none", 0, 1, "--heartbeat_seconds=0")
+    (output,) = finish([process])
+    assert process.returncode == 1
+    assert output.startswith("error: ") and "heartbeat_seconds" in output
+    assert output.count("\n") == 1
+    assert not (tmp_path / "none").exists()
 
 
 def test_one_host_alone_waits_for_nobody():

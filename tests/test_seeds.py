@@ -18,7 +18,7 @@ MODES = {
 }
 
 
-@pytest.fixture(params=["sequential", "vmap", pytest.param("spread", marks=pytest.mark.slow)])
+@pytest.fixture(params=MODES)
 def parallel(request):
     return MODES[request.param]
 
@@ -230,7 +230,6 @@ def test_seed_that_diverges_in_its_last_step_stays_diverged(
         assert {seed: len(own) for seed, own in by_seed(result.metrics).items()} == {1: 3, 2: 3}
 
 
-@pytest.mark.slow
 def test_generators_that_cannot_draw_several_seeds_at_once_do_not(tiny_config, blobs):
     settings = dataclasses.replace(SETTINGS, prng="rbg", epochs=1)
     with pytest.raises(lj.ConfigError, match="prng=rbg draws other numbers"):
