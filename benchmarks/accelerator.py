@@ -2,8 +2,9 @@
 
 Needs nothing but the training stack and, for the real run, --data_dir with MNIST. Parts: the costs
 of the ladder on this device against the CPU's, time of a step of each model, of several seeds at
-once, and real runs of one seed and of ten over a few epochs with their extrapolation to the 150 of
-the table. Parts that would begin after --budget seconds are left out and named.
+once, real runs of one seed and of ten over a few epochs with their extrapolation to the 150 of the
+table, and whether runs repeat bit for bit, with and without what is asked of XLA for that
+(repeats.py). Parts that would begin after --budget seconds are left out and named.
 
 python benchmarks/accelerator.py --data_dir=FOLDER [--budget=500]
 """
@@ -17,6 +18,7 @@ from typing import Any
 import jax
 import layouts
 import numpy as np
+import repeats
 import seeds
 import step
 from absl import app, flags, logging
@@ -96,6 +98,8 @@ def parts() -> dict[str, Callable[[], Any]]:
     found["seeds"] = lambda: seeds.measure(ladder, [1, 2, 5, 10, 20], 3, 100)
     for model in _MODELS.value:
         found[f"step_ms_{model}"] = lambda model=model: step_time(model)
+    for name in repeats.VARIANTS:
+        found[f"repeats_{name}"] = lambda name=name: repeats.measure(name, "ladder", 600, 5)
     return found
 
 

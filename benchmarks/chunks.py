@@ -5,7 +5,7 @@ its share of a step depends on the size of the set and on the steps in a call.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ from ladder_jax.training import TrainData, init_state, train_chunk
 
 
 class Chunk(NamedTuple):
-    """A call that trains ``steps`` further steps and waits for them."""
+    """A call that trains ``steps`` further steps and waits for them; the parameters after them."""
 
     run: Callable[[], None]
     steps: int
+    parameters: Callable[[], Any]
 
 
 def random_data(input_shape: tuple[int, ...], rows: int, labelled: int) -> TrainData:
@@ -50,4 +51,4 @@ def chunk_of_run(
         state[0], costs = train(config, plan, state[0], data, key, False)
         jax.block_until_ready((state[0], costs))
 
-    return Chunk(run, plan.chunk_steps)
+    return Chunk(run, plan.chunk_steps, lambda: state[0].params)

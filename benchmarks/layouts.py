@@ -35,4 +35,4 @@ def chunk_on(
         # The costs of a chunk come back to the host, as in a run.
         state[0], _ = layout.train_chunk(config, plan, state[0], data, put_keys, False)
 
-    return Chunk(run, plan.chunk_steps)
+    return Chunk(run, plan.chunk_steps, lambda: layout.to_host(state[0]).params)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -24,12 +25,38 @@ def benchmarks(monkeypatch):
     return importlib.import_module
 
 
-def run_benchmark(name, *words):
-    """What a benchmark prints, where XLA's flags are those of a user."""
-    words = [sys.executable, f"benchmarks/{name}.py", *words]
-    own = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=own)
-    return json.loads(done.stdout)
+SMALL = """
+import dataclasses, runpy, sys
+import ladder_jax as lj
+
+get = lj.presets.get
+config = lj.LadderConfig(("dense:16", "dense:10"), (0, 0, 0), input_shape=(784,))
+lj.presets.get = lambda name: dataclasses.replace(get(name), config=config)
+sys.path.insert(0, "benchmarks")
+runpy.run_path(sys.argv[0], None, "__main__")
+"""
+
+
+@pytest.fixture(params=["small", pytest.param("real", marks=pytest.mark.slow)])
+def run_benchmark(request):
+    """Runs a benchmark, of a small ladder or of the model's own, and returns what it prints.
+
+    XLA's flags are those of a user.
+    """
+
+    def run(name, *words):
+        command = [f"benchmarks/{name}.py", *words]
+        if request.param == "small":
+            command = ["-c", f"import sys; sys.argv = {command}\n{SMALL}"]
+        own = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, env=own
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    run.small = request.param == "small"
+    return run
 
 
 @pytest.mark.parametrize(
@@ -42,7 +69,7 @@ def test_floor_counts_the_products_of_a_step(benchmarks, model, gflop):
     assert sum(product.operations for product in products) / 1e9 == pytest.approx(gflop, abs=5e-4)
 
 
-def test_step_benchmark_prints_its_contract():
+def test_step_benchmark_prints_its_contract(run_benchmark):
     report = run_benchmark("step", "--model=baseline", "--blocks=5")
     assert {"model", "step_ms", "floor_ms", "floor_gflop", "ratio"} <= set(report)
     assert report["ratio"] == pytest.approx(report["step_ms"] / report["floor_ms"], rel=1e-2)
@@ -125,8 +152,7 @@ def test_peer_benchmark_without_torch():
     assert set(report) == {"skipped"} and "pip install torch" in report["skipped"]
 
 
-@pytest.mark.slow
-def test_peer_benchmark_prints_its_contract():
+def test_peer_benchmark_prints_its_contract(run_benchmark):
     pytest.importorskip("torch")
     report = run_benchmark("peer_torch", "--steps=3", "--blocks=5")
     assert max(report["differences"].values()) < 2e-5
@@ -138,7 +164,8 @@ def test_peer_benchmark_prints_its_contract():
 
 
 @pytest.mark.slow
-def test_growth_benchmark_prints_its_contract(tmp_path):
+@pytest.mark.parametrize("run_benchmark", ["real"], indirect=True)
+def test_growth_benchmark_prints_its_contract(run_benchmark, tmp_path):
     picture = tmp_path / "growth.png"
     report = run_benchmark(
         "growth", "--model=baseline", "--steps=2", "--blocks=5", f"--plot={picture}"
@@ -151,8 +178,9 @@ def test_growth_benchmark_prints_its_contract(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_startup_benchmark_prints_its_contract(mnist_dir):
-    report = run_benchmark("startup", f"--data_dir={mnist_dir}")
+def test_startup_benchmark_prints_its_contract(run_benchmark, mnist_dir):
+    words = [f"--started={time.time()}"] if run_benchmark.small else []  # else in a second process
+    report = run_benchmark("startup", f"--data_dir={mnist_dir}", *words)
     assert set(report) == {"first_step_seconds", "peak_memory_mb", "device", "versions"}
     assert report["first_step_seconds"] > 0 and report["peak_memory_mb"] > 100
 
@@ -168,7 +196,7 @@ def test_tables_have_a_row_for_each_object(benchmarks):
     ]
 
 
-def test_seeds_benchmark_prints_its_contract():
+def test_seeds_benchmark_prints_its_contract(run_benchmark):
     words = ("--model=baseline", "--seeds=1,2", "--blocks=5", "--steps=2")
     one, two = run_benchmark("seeds", *words)["at_once"]
     assert (one["seeds"], two["seeds"], two["devices"]) == (1, 2, 1)
@@ -180,7 +208,7 @@ def test_seeds_benchmark_prints_its_contract():
         assert found["runs_per_hour"] == pytest.approx(found["seeds"] / hours, rel=1e-2)
 
 
-def test_scaling_benchmark_prints_its_contract():
+def test_scaling_benchmark_prints_its_contract(run_benchmark):
     report = run_benchmark("scaling", "--model=baseline", "--devices=1,2", "--steps=2")
     assert [(own["devices"], own["parallel"]) for own in report["layouts"]] == [
         *((1, "jit"), (1, "pmap"), (2, "jit"), (2, "pmap"))
@@ -189,15 +217,40 @@ def test_scaling_benchmark_prints_its_contract():
     assert report["device"].startswith("2 x")
 
 
-def test_accelerator_benchmark_runs_on_a_cpu_within_its_budget(mnist_dir):
+def test_accelerator_benchmark_runs_on_a_cpu_within_its_budget(run_benchmark, mnist_dir):
     words = (f"--data_dir={mnist_dir}", "--budget=1", "--models=baseline")
     report = run_benchmark("accelerator", *words)
     assert report["agreement"] == {"costs": 0, "gradient": 0}  # the CPU with itself
-    assert "run_of_10_seeds" in report["left_out"]
+    assert {"run_of_10_seeds", "repeats_deterministic"} <= set(report["left_out"])
+
+
+def test_repeats_compares_two_processes_bit_for_bit(benchmarks, monkeypatch):
+    repeats = benchmarks("repeats")
+    params = {"a": np.ones((2, 3), np.float32), "b": np.zeros(4)}
+    digest = repeats.digest(params)
+    for name, value in params.items():
+        other = value.copy()
+        other.flat[-1] = np.nextafter(other.flat[-1], 2, dtype=value.dtype)
+        assert repeats.digest(params | {name: other}) != digest
+    told, found = [], iter([{"step_ms": 3, "digest": "x"}, {"step_ms": 2, "digest": "y"}])
+    monkeypatch.setattr(repeats, "in_a_process", lambda *words: told.append(words) or next(found))
+    report = repeats.measure("deterministic", "gamma", 7, 5)
+    assert report == {"step_ms": 2, "same_bits": False, "digest": "x"}
+    words = ["--model=gamma", "--chunk=7", "--blocks=5"]
+    assert told == [("--xla_gpu_deterministic_ops=true", words)] * 2
 
 
 @pytest.mark.slow
-def test_checkpoint_benchmark_relates_a_save_to_training():
+def test_repeats_on_a_cpu_has_the_same_bits(benchmarks):
+    repeats = benchmarks("repeats")
+    report = repeats.measure("no_command_buffers", "baseline", 2, 5)
+    assert report["same_bits"] and report["step_ms"] > 0
+    assert "--xla_nonsense" in repeats.in_a_process("--xla_nonsense=1", [])["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run_benchmark", ["real"], indirect=True)
+def test_checkpoint_benchmark_relates_a_save_to_training(run_benchmark):
     report = run_benchmark("checkpoint", "--model=baseline", "--steps=20", "--blocks=2")
     share = 100 * report["save_seconds"] / report["interval_seconds"]
     assert report["overhead_percent"] == pytest.approx(share, abs=0.6)

@@ -103,7 +103,7 @@ def lose(which, how, folder):
     try:
         wait_for_checkpoint(folder, processes)
         processes[which].send_signal(how)
-        output = other.communicate(timeout=LIMIT)[0]
+        output = other.communicate(timeout=3 * HEARTBEAT)[0]  # JAX's own takes 50 to 100
     finally:
         processes[which].kill()
         finish(processes)
