@@ -4,7 +4,9 @@ Milliseconds of a step of the full ladder with 100 labels (100 labelled and 100 
 Adam) on this machine's CPU, all cores: our own PyTorch version (torch_ladder.py) as it is
 (eager) and through torch.compile in its default mode, and ladder_jax's compiled chunk. Each
 draws noise and batches itself from 60 000 random uint8 images. Timed in alternating blocks of
-200 steps; a speed-up is PyTorch's time divided by ours.
+200 steps; a speed-up is PyTorch's time divided by ours. The step's matrix products alone are timed
+too, in JAX and in PyTorch: "speedup_possible" is what eager PyTorch's time would be divided by if a
+step took no longer than the faster of them.
 
 Before that, both compute cost and gradients from the same parameters, rows and noise; where
 they differ by more than rounding, nothing is timed and the exit status is 1. PyTorch is
@@ -69,11 +71,25 @@ def torch_contender(
     return lambda: list(itertools.islice(training, steps)), difference
 
 
+def torch_products(products: list[step.Product]) -> Callable[[], Any]:
+    """These products of dense layers and their gradients in PyTorch, each once."""
+    import torch  # optional
+
+    calls = []
+    for product in products:
+        outputs = (product.inputs[0], product.kernel[1])
+        x, w, g = (torch.randn(size) for size in (product.inputs, product.kernel, outputs))
+        y, w_gradient, x_gradient = (torch.empty_like(like) for like in (g, w, x))
+        calls += [(x, w, y), (x.T, g, w_gradient)]
+        calls += [(g, w.T, x_gradient)] * product.input_gradient
+    return lambda: [torch.mm(a, b, out=out) for a, b, out in calls]
+
+
 class Contenders(NamedTuple):
     """What is timed.
 
     Attributes:
-      calls: by name; each trains ``steps`` steps.
+      calls: by name; each trains ``steps`` steps, or makes the products of so many.
       steps: in a call.
       differences: largest relative difference of cost or gradients to ladder_jax, by name.
       compile_error: why torch.compile does not work here, None if it does.
@@ -97,6 +113,11 @@ def make_contenders(preset: lj.presets.Preset) -> Contenders:
     except Exception as error:  # whatever a compiler, or its absence, may raise
         compile_error = f"{type(error).__name__}: {error}".splitlines()[0]
     calls = {name: call for name, (call, _) in found.items()} | {"ladder_jax": ours.run}
+    products = step.products_of_step(preset.config, _ROWS)
+    for name, multiply in (("jax", step.floor(products)), ("torch", torch_products(products))):
+        calls[f"{name}_products"] = lambda multiply=multiply: [
+            multiply() for _ in range(ours.steps)
+        ]
     for call in calls.values():
         call()  # compile
     differences = {name: difference for name, (_, difference) in found.items()}
@@ -138,7 +159,7 @@ def main(argv: list[str]) -> None:
 
 def report(blocks: list[dict[str, float]]) -> dict[str, Any]:
     """Medians and their ratios, from the milliseconds of a step in each block by name."""
-    names = ("torch_eager", "torch_compiled", "ladder_jax")
+    names = ("torch_eager", "torch_compiled", "ladder_jax", "jax_products", "torch_products")
     medians = {
         name: statistics.median(block[name] for block in blocks) if name in blocks[0] else None
         for name in names
@@ -148,6 +169,8 @@ def report(blocks: list[dict[str, float]]) -> dict[str, Any]:
     for kind in ("eager", "compiled"):
         theirs = medians[f"torch_{kind}"]
         found[f"speedup_{kind}"] = None if theirs is None else theirs / ours
+    floor = min(medians["jax_products"], medians["torch_products"])
+    found["speedup_possible"] = medians["torch_eager"] / floor
     rounded = {name: value if value is None else round(value, 3) for name, value in found.items()}
     return rounded | {"blocks": [[round(value, 3) for value in block.values()] for block in blocks]}
 
