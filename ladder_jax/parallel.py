@@ -170,9 +170,16 @@ class Layout:
         if self.kind == "pmap":
             state = unreplicate(state)
         elif self._spread:
-            whole = jax.jit(lambda tree: tree, out_shardings=self.sharding())(state)
-            state = jax.tree.map(lambda a: a.addressable_data(0), whole)
+            state = jax.tree.map(_first, _gathering(self)(state))
         return jax.tree.map(lambda a: np.array(a), state)
+
+    def of_run(self, state: Any, run: int) -> Any:
+        """What a run has of a state, or of a part of it, on one device of this process."""
+        if self.kind == "pmap":
+            return unreplicate(state)
+        if self.runs == 1 and not self._spread:
+            return state
+        return jax.tree.map(_first, _picking(self)(state, run))
 
     def local_data(self, data: TrainData) -> TrainData:
         """One device's copy of the data that do not differ between runs; others as they are."""
@@ -200,20 +207,20 @@ class Layout:
             run = _pmapped(config, plan, self.devices)
             state, costs = run(state, data, keys, track)
             return state, {name: np.asarray(_first(c)) for name, c in costs.items()}
-        state, costs = _jitted(self, config, plan, state, data, keys, track)
+        chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
+        state, costs = chunk(self, config, plan, state, data, keys, track)
         costs = jax.device_get({name: _first(c) for name, c in costs.items()})
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def _jitted(
+def _chunk(
     layout: Layout,
     config: LadderConfig,
     plan: Plan,
     state: TrainState,
     data: TrainData,
     keys: jax.Array,
-    track: bool,
+    track: bool | jax.Array,
 ) -> tuple[TrainState, CostDict]:
     constrain = jax.lax.with_sharding_constraint
     spread = len(layout.devices) > 1
@@ -228,6 +235,23 @@ def _jitted(
         state, costs = train_chunk(config, plan, state, data, keys, track, place=place)
         state = constrain(state, layout.sharding()) if spread else state
     return state, constrain(costs, layout.sharding()) if spread else costs
+
+
+_jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=3)
+# A GPU asks the host which branch of a condition to take, in each step: a program for each there.
+_jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 2, 6), donate_argnums=3)
+
+
+@functools.cache
+def _gathering(layout: Layout) -> Any:
+    return jax.jit(lambda tree: tree, out_shardings=layout.sharding())
+
+
+@functools.cache
+def _picking(layout: Layout) -> Any:
+    several = layout.runs > 1
+    pick = lambda tree, run: jax.tree.map(lambda leaf: leaf[run] if several else leaf, tree)  # noqa: E731
+    return jax.jit(pick, out_shardings=layout.sharding() if layout._spread else None)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -277,7 +301,10 @@ def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) 
 
     # Of several hosts, all devices: then pmap wants none named.
     own = devices if jax.process_count() == 1 else None
-    return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), devices=own, donate_argnums=0)
+    words: dict[str, Any] = {"devices": own, "donate_argnums": 0}
+    if devices[0].platform == "cpu":
+        return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), **words)
+    return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), static_broadcasted_argnums=3, **words)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:

@@ -127,11 +127,7 @@ class Trainer:
     def variables(self, run: int = 0) -> dict[str, Any]:
         """Parameters and running statistics of a run, see ``ladder_jax.model``."""
         found = {"params": self.state.params, "batch_stats": self.state.batch_stats}
-        if self.layout == Layout(self.layout.devices[:1]):
-            return found
-        found = self.layout.to_host(found)
-        several = self.layout.runs > 1
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[run] if several else leaf), found)
+        return self.layout.of_run(found, run)
 
     def train(
         self,

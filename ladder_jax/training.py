@@ -7,7 +7,6 @@ the order of the rows on (root, epoch), so a resumed run needs no key state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from flax import struct
 
 from ladder_jax.config import LadderConfig
 from ladder_jax.costs import Costs
-from ladder_jax.model import Ladder, draw_noise
+from ladder_jax.model import Ladder, Place, draw_noise
 from ladder_jax.plan import Plan, learning_rate
 from ladder_jax.sharing import Share
 
@@ -59,10 +58,6 @@ class TrainData(NamedTuple):
     labelled: Any
     scale: Any
     train: Any = None
-
-
-Place = Callable[[jax.Array], jax.Array]
-"""Says of an array with a row per example where its rows lie; see ``ladder_jax.parallel``."""
 
 
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
@@ -125,15 +120,16 @@ def train_step(
       batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape), the whole of it.
       noise_key: root of the noise; the step's own key is folded in here.
       track: whether the labelled rows' clean moments enter the running statistics
-        (a forward pass more, with the parameters before the step).
+        (a forward pass more, with the parameters before the step). As an array it is one program
+        for both; a bool makes one for each, for GPUs, where a branch waits for the host.
       share: takes this device's share of batch and noise, under ``jax.pmap``; moments, gradients
         and costs are those of the whole batch.
-      place: see ``Place``, under ``jax.jit``.
+      place: see ``model.Ladder``, under ``jax.jit``.
 
     Returns:
       State after the step and its costs by name.
     """
-    model: Any = Ladder(config, share and share.axis_name)
+    model: Any = Ladder(config, share and share.axis_name, place)
     x_l, y_l, x_u = batch
     rows_u = len(x_u) if config.cost_layers else 0
     noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
@@ -142,7 +138,6 @@ def train_step(
         (x_l, y_l, x_u), noise, weights = share.of_batch(batch, noise)
     if place:
         x_l, y_l, x_u = map(place, (x_l, y_l, x_u))
-        noise = tuple(map(place, noise))
 
     def loss(params: Any) -> tuple[jax.Array, CostDict]:
         costs = model.apply(
@@ -161,7 +156,10 @@ def train_step(
     if share:
         gradients, costs = jax.lax.pmean((gradients, costs), share.axis_name)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
+    if isinstance(track, bool):
+        batch_stats = tracked(state.batch_stats) if track else state.batch_stats
+    else:
+        batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
     state = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),

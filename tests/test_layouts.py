@@ -1,0 +1,132 @@
+"""What the compiled chunk of a layout is: how rows are split, where the host is waited for."""
+
+import re
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ladder_jax as lj
+from ladder_jax import parallel
+from ladder_jax.parallel import Layout
+from ladder_jax.plan import longest_chunk, make_plan
+from ladder_jax.training import TrainData
+
+CONFIG = lj.LadderConfig((32, 4), (10, 1, 0.1), input_shape=(12,))
+SETTINGS = lj.TrainConfig(labels=104, batch_size=96, labelled_batch_size=104)
+PRECISIONS = {"float32": "HIGHEST", "tensorfloat32": "HIGH", "bfloat16": "DEFAULT"}
+
+
+def arguments(layout):
+    """Of a chunk of two steps: configuration, plan, state, data and keys."""
+    rng = np.random.default_rng(0)
+    data = TrainData(
+        x=rng.normal(size=(192, 12)).astype(np.float32),
+        y=np.arange(192, dtype=np.int32) % 4,
+        labelled=np.tile(np.arange(104, dtype=np.int32), (layout.runs, 1)).squeeze(),
+        scale=np.float32(1),
+        train=np.tile(np.arange(192, dtype=np.int32), (layout.runs, 1)).squeeze(),
+    )
+    keys = [jax.random.key(seed) for seed in range(layout.runs)]
+    plan = make_plan(SETTINGS, 192, 104)
+    state = layout.init_state(CONFIG, plan, keys)
+    return CONFIG, plan, state, layout.put_data(data), layout.put_keys(keys)
+
+
+def test_each_device_multiplies_its_own_rows_of_each_part():
+    """104 labelled and 96 unlabelled rows on eight devices: 13 and 12 each, nowhere joined."""
+    layout = Layout(tuple(jax.devices()))
+    text = parallel._jitted.lower(layout, *arguments(layout), False).compile().as_text()
+    rows = {int(found) for found in re.findall(r"f32\[(\d+),32\]\S* dot\(", text)}
+    assert {12, 13} <= rows
+    # Else all rows of a half, of the joint batch, or of three parts that a device joins.
+    assert not {96, 104, 200, 296, 25, 37} & rows
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("track", [False, True])
+def test_no_step_waits_for_the_host_on_a_gpu(runs, track):
+    """A branch would: XLA copies its condition to the host. On a CPU it spares a second program."""
+    layout = Layout((jax.devices()[0],), runs=runs)
+    given = layout, *arguments(layout)
+    for chunk, branches in ((parallel._jitted_apart, False), (parallel._jitted, True)):
+        text = chunk.lower(*given, track).compile().as_text()
+        assert " while(" in text and "callback" not in text
+        assert (" conditional(" in text) == branches
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_branch_or_two_programs_by_device(monkeypatch, platform):
+    layout, called = Layout((SimpleNamespace(platform=platform),)), []
+    for name in ("_jitted", "_jitted_apart"):
+        chunk = lambda *given, name=name: called.append(name) or (0, {"total": jnp.zeros(3)})  # noqa: E731
+        monkeypatch.setattr(parallel, name, chunk)
+    layout.train_chunk(CONFIG, None, None, None, None, False)
+    assert called == ["_jitted" if platform == "cpu" else "_jitted_apart"]
+
+
+def test_an_epoch_of_ten_seeds_is_one_program_on_a_gpu():
+    preset = lj.presets.get("mnist-ladder-100")
+    longest = longest_chunk(preset.config, preset.train_config, "gpu", runs=10)
+    assert make_plan(preset.train_config, 60_000, 100, longest).chunk_steps == 600
+
+
+def test_seeds_are_made_at_once_on_one_gpu(monkeypatch):
+    assert not lj.Parallel(devices=1).seeds_at_once(10)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lj.Parallel(devices=1).seeds_at_once(10)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_the_state_before_a_chunk_is_given_up(kind):
+    layout = Layout(tuple(jax.devices()[:2]), kind)
+    config, plan, state, data, keys = arguments(layout)
+    layout.train_chunk(config, plan, state, data, keys, False)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize("mode", PRECISIONS)
+def test_precision_of_every_product(mode):
+    layout = Layout((jax.devices()[0],))
+    with jax.default_matmul_precision(mode):
+        chunk = parallel._jitted_apart.trace(layout, *arguments(layout), False)
+        text = chunk.lower(lowering_platforms=("cuda",)).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) > 10
+    for line in products:
+        found = re.search(r"precision = \[(\w+), (\w+)\]", line)
+        assert set(found.groups() if found else ("DEFAULT",)) == {PRECISIONS[mode]}
+
+
+def test_a_run_has_the_precision_of_its_settings(tiny_config, blobs):
+    seen = []
+    for mode in PRECISIONS:
+        settings = lj.TrainConfig(labels=20, epochs=1, batch_size=40, matmul_precision=mode)
+        told = lambda _: seen.append(jax.config.jax_default_matmul_precision)  # noqa: E731
+        lj.train_and_evaluate(tiny_config, settings, blobs, on_progress=told)
+    assert seen == list(PRECISIONS)
+
+
+@pytest.mark.parametrize("runs", [1, 4])
+@pytest.mark.parametrize(("devices", "kind"), [(1, "jit"), (2, "jit"), (2, "pmap")])
+def test_the_variables_of_a_run_are_its_own(runs, devices, kind):
+    if kind == "pmap" and runs > 1:
+        pytest.skip("pmap splits single runs")
+    layout = Layout(tuple(jax.devices()[:devices]), kind, runs)
+    _, _, state, _, _ = arguments(layout)
+    everything = layout.to_host(state.params)
+    for run in range(runs):
+        own = layout.of_run(state.params, run)
+        for got, want in zip(jax.tree.leaves(own), jax.tree.leaves(everything), strict=True):
+            np.testing.assert_array_equal(got, want if runs == 1 else want[run])
+            assert len(got.devices()) == 1
+
+
+def test_fetching_a_spread_state_compiles_once():
+    layout = Layout(tuple(jax.devices()[:2]))
+    _, _, state, _, _ = arguments(layout)
+    layout.to_host(state.params)
+    layout.to_host(state.params)
+    assert parallel._gathering(layout)._cache_size() == 1
