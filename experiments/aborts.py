@@ -9,27 +9,22 @@ import os
 import signal
 from collections.abc import Callable
 
-import ladder_jax as lj
-
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _kept: list[Callable[[int], None]] = []  # C holds no reference
 
 
-def say_when_aborted(workdir: str) -> None:
+def say_when_aborted(text: str) -> None:
     """Lets the process end with one line and status 1 where it would be aborted.
 
     Python's own handlers do not do: they run in the main thread, later, and abort() is final.
 
     Args:
-      workdir: of the run, for the message.
+      text: of the line.
     """
-    lost = lj.hosts.lost_peer(
-        "JAX gave up, see above", f"{workdir} goes on from its last checkpoint"
-    )
-    text = f"error: {lost}\n".encode()
+    line = f"error: {text}\n".encode()
 
     def end(number: int) -> None:
-        os.write(2, text)
+        os.write(2, line)
         os._exit(1)
 
     _kept.append(_Handler(end))

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+import joining
 import pictures
-from aborts import say_when_aborted
 from absl import flags
 from common_flags import Settings, check_known, settings
 from flag_groups import help_text
@@ -39,8 +39,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             print(describe(chosen))
             print(layer_table(chosen.config))
             return
-        if not values.distributed and (values.coordinator or values.num_processes):
-            fail("coordinator and num_processes go with --distributed")
+        joining.check(values)
         summary = None
         if values.resume:
             summary = lj.finished_summary(
@@ -50,9 +49,10 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             summary = None  # they are made anew
         data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
-            say_when_aborted(chosen.workdir)
-            given = (values.coordinator, values.num_processes, values.process_id)
-            lj.hosts.initialize(*given, values.heartbeat_seconds)
+            joining.join(values, chosen.workdir)
+            if lj.hosts.any_process(summary is None) and summary:
+                summary = None  # not all hosts see it
+                data = lj.data.load(dataset, data_dir=values.data_dir)
         quiet = values.quiet or not lj.hosts.is_first_process()
         if not quiet:
             print(describe(chosen), flush=True)
