@@ -9,7 +9,9 @@ others in the next process, and some kernels add up in an order that varies:
 - deterministic: only kernels that repeat;
 - no_command_buffers: each kernel is launched by itself, which shows what command buffers save.
 
-On a CPU these flags do nothing.
+On a CPU these flags do nothing, so there the times of the variants differ by the machine's noise
+alone. Times are each process's own median: two that are apart say how far to trust them. Which
+variant runs is told on standard error.
 
 python benchmarks/repeats.py [--model=ladder|…] [--chunk=600] [--blocks=9]
 """
@@ -46,13 +48,17 @@ VARIANTS = {
 
 
 def train(model: str, steps: int, blocks: int) -> dict[str, Any]:
-    """Time of a step and a digest of the parameters after ``blocks`` + 1 chunks."""
+    """Time of a step, a digest of the parameters after ``blocks`` + 1 chunks, and the platform."""
     preset = lj.presets.get(step.PRESETS[model])
     layout = Parallel(devices=1).layout()
     chunk = layouts.chunk_on(layout, preset.config, preset.train_config, steps)
     chunk.run()  # compile
     times = [step.milliseconds(chunk.run) / chunk.steps for _ in range(blocks)]
-    return {"step_ms": round(statistics.median(times), 4), "digest": digest(chunk.parameters())}
+    return {
+        "step_ms": round(statistics.median(times), 4),
+        "digest": digest(chunk.parameters()),
+        "platform": jax.default_backend(),
+    }
 
 
 def digest(parameters: Any) -> str:
@@ -63,31 +69,46 @@ def digest(parameters: Any) -> str:
     return found.hexdigest()
 
 
-def in_a_process(xla_flags: str, words: list[str]) -> dict[str, Any]:
-    """What ``train`` returns in a process of its own with these flags of XLA, or the error."""
+def in_a_process(xla_flags: str, words: list[str], timeout: float | None = None) -> dict[str, Any]:
+    """What ``train`` returns in a process of its own with these flags of XLA, or the error.
+
+    One that takes more than ``timeout`` seconds is killed, which is an error too.
+    """
     own = os.environ | {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {xla_flags}".strip(),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # beside others on the device
     }
     command = [sys.executable, __file__, "--here", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=own)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not finished after {timeout:.0f} s"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]}
     return json.loads(done.stdout)
 
 
-def measure(variant: str, model: str, steps: int, blocks: int) -> dict[str, Any]:
-    """The faster of two processes, whether their bits agree, and the first's digest."""
+def measure(
+    variant: str, model: str, steps: int, blocks: int, timeout: float | None = None
+) -> dict[str, Any]:
+    """Times of a step in two processes, whether their bits agree, and the first's digest.
+
+    Each process has ``timeout`` seconds; an error in one of them is all that is returned.
+    """
     words = [f"--model={model}", f"--chunk={steps}", f"--blocks={blocks}"]
-    first, second = (in_a_process(VARIANTS[variant], words) for _ in range(2))
-    for own in (first, second):
+    found: list[dict[str, Any]] = []
+    for _ in range(2):
+        own = in_a_process(VARIANTS[variant], words, timeout)
         if "error" in own:
             return own
+        found.append(own)
+    first, second = found
+    note = {"note": "these flags do nothing on a CPU"} if first["platform"] == "cpu" else {}
     return {
-        "step_ms": min(first["step_ms"], second["step_ms"]),
+        "step_ms": [first["step_ms"], second["step_ms"]],
         "same_bits": first["digest"] == second["digest"],
         "digest": first["digest"][:16],
-    }
+    } | note
 
 
 def main(argv: list[str]) -> None:
@@ -100,7 +121,10 @@ def main(argv: list[str]) -> None:
         with jax.default_matmul_precision("float32"):
             print(json.dumps(train(*arguments)))
         return
-    found = {variant: measure(variant, *arguments) for variant in VARIANTS}
+    found = {}
+    for variant in VARIANTS:
+        print(f"repeats.py: {variant}, two processes", file=sys.stderr, flush=True)
+        found[variant] = measure(variant, *arguments)
     report = {"model": arguments[0], "variants": found, "device": environment.device()}
     print(json.dumps(report | {"versions": environment.versions()}))
 
