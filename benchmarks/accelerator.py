@@ -173,7 +173,7 @@ def parts(left: Callable[[], float]) -> dict[str, Callable[[], Any]]:
     """Name of each part -> what it reports, the most important first.
 
     Before them what runs in other processes: once JAX has opened the device in this one they may
-    not get it. Of these only what the documents ask, for at most four times a minute.
+    not get it. Of these only what the documents ask: four processes of a minute at most.
     """
     ladder = lj.presets.get(_LADDER)
     early = ("default", "deterministic")

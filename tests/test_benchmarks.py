@@ -38,15 +38,14 @@ lj.presets.get = small
 
 @pytest.fixture(params=["small", pytest.param("real", marks=pytest.mark.slow)])
 def run_benchmark(request, tmp_path):
-    """Runs a benchmark, of a small ladder or of the model's own, and returns what it prints.
-
-    XLA's flags are those of a user.
-    """
+    """Runs a benchmark, of a small net or of the model's own, and returns what it prints."""
 
     def run(name, *words):
         command = [f"benchmarks/{name}.py", *words]
-        own = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-        if request.param == "small":
+        own = dict(os.environ)
+        if request.param == "real":  # in its time too as a user has it
+            own.pop("XLA_FLAGS", None)
+        else:
             (tmp_path / "sitecustomize.py").write_text(SMALL)
             own["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
         done = subprocess.run(
@@ -221,6 +220,7 @@ def test_scaling_benchmark_prints_its_contract(run_benchmark):
     assert report["device"].startswith("2 x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_benchmark", ["small"], indirect=True)
 def test_accelerator_benchmark_runs_all_its_parts(run_benchmark, mnist_dir):
     report = run_benchmark("accelerator", f"--data_dir={mnist_dir}", "--models=baseline")
@@ -229,7 +229,7 @@ def test_accelerator_benchmark_runs_all_its_parts(run_benchmark, mnist_dir):
     assert report["repeats_default"]["same_bits"] and "note" in report["repeats_default"]
     assert "note" in report["repeats_no_autotuning"]
     assert report["agreement"] == {"costs": 0, "gradient": 0}  # the CPU with itself
-    assert len(report["run_of_10_seeds"]["test_error_percent"]) == 10
+    assert 0 < report["run_of_10_seeds"]["test_error_percent"] < 100
     assert list(report["step_ms_by_precision"]) == ["float32", "tensorfloat32", "bfloat16"]
     assert [own["seeds"] for own in report["seeds"]] == [1, 2, 5, 10, 20]
     assert report["step_ms_baseline"] > 0
