@@ -103,11 +103,7 @@ def init_encoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
 
 
 def encode_parts(
-    config: LadderConfig,
-    params: Params,
-    parts: Sequence[Part],
-    axis_name: str | None = None,
-    joined: bool = True,
+    config: LadderConfig, params: Params, parts: Sequence[Part], axis_name: str | None = None
 ) -> tuple[Activations, ...]:
     """Runs the encoder over one or more parts (Algorithm 1, both encoder loops).
 
@@ -116,7 +112,6 @@ def encode_parts(
       params: the encoder's parameters as ``init_encoder`` builds them.
       parts: see ``Part``.
       axis_name: of a surrounding ``jax.pmap`` over whose devices the rows of a part lie.
-      joined: whether a dense layer makes one product of all parts, which is faster on one device.
 
     Returns:
       One ``Activations`` per part, in their order.
@@ -131,7 +126,7 @@ def encode_parts(
     records: list[list[tuple]] = [[(z_part, z_part, None, None)] for z_part in h]
     for i, layer in enumerate(config.layers, start=1):
         weights = params.get(f"layer_{i}", {})
-        pre = _forward(layer, weights.get("kernel"), h, config.pool_ties, joined)
+        pre = _forward(layer, weights.get("kernel"), h, config.pool_ties)
         normalized = [_normalize(part, i, x, axis_name) for part, x in zip(parts, pre, strict=True)]
         by = [own for _, own in normalized]
         z = [_corrupt(config, part, i, x) for part, (x, _) in zip(parts, normalized, strict=True)]
@@ -149,11 +144,9 @@ def encode_parts(
     return tuple(activations)
 
 
-def _forward(
-    layer: Layer, kernel: Any, h: Sequence[jax.Array], ties: str, joined: bool
-) -> list[jax.Array]:
+def _forward(layer: Layer, kernel: Any, h: Sequence[jax.Array], ties: str) -> list[jax.Array]:
     """The pre-activations of each part."""
-    if not isinstance(layer, Dense) or len(h) == 1 or not joined:
+    if not isinstance(layer, Dense) or len(h) == 1:
         return [layer.forward(kernel, part, ties) for part in h]
     edges = [int(edge) for edge in np.cumsum([len(part) for part in h])[:-1]]
     return jnp.split(layer.forward(kernel, jnp.concatenate(h), ties), edges)

@@ -11,7 +11,6 @@ argument, so a notebook, a test and every device can use the same draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +26,6 @@ from ladder_jax.noise import standard_normal
 
 Noise = tuple[jax.Array, ...]
 Weights = tuple[jax.Array, jax.Array]
-Place = Callable[[jax.Array], jax.Array]
-"""Says of an array with a row per example where its rows lie; see ``ladder_jax.parallel``."""
 
 
 class Encoding(NamedTuple):
@@ -45,14 +42,10 @@ class Ladder(nn.Module):
       config: the network.
       axis_name: of a surrounding ``jax.pmap`` whose devices have a part of the batch each; the
         moments are then those of the whole batch.
-      place: says where the rows of an array lie, under ``jax.jit`` on several devices; each half
-        of the noise lies as its rows do, and no two parts of the batch are joined for a product,
-        since that would send rows from device to device.
     """
 
     config: LadderConfig
     axis_name: str | None = None
-    place: Place | None = None
 
     def setup(self) -> None:
         """Declares the variables."""
@@ -78,9 +71,8 @@ class Ladder(nn.Module):
         """
         config, axis_name = self.config, self.axis_name
         weight_l, weight_u = weights or (None, None)
-        place = self.place or (lambda rows: rows)
-        noise_l = [place(draw[: len(x_l)]) for draw in noise]
-        noise_u = [place(draw[len(x_l) :]) for draw in noise]
+        noise_l = [draw[: len(x_l)] for draw in noise]
+        noise_u = [draw[len(x_l) :] for draw in noise]
         # Nobody reads the unlabelled rows of a baseline, nor the clean pass
         # where only the input has a cost: neither is computed.
         parts = [Part(x_l, noise_l, weight=weight_l)]
@@ -88,8 +80,7 @@ class Ladder(nn.Module):
             parts.append(Part(x_u, noise_u, weight=weight_u))
         if any(i > 0 for i in config.cost_layers):
             parts.append(Part(x_u, weight=weight_u))
-        joined = self.place is None
-        labelled, *others = encode_parts(config, self.encoder, parts, axis_name, joined)
+        labelled, *others = encode_parts(config, self.encoder, parts, axis_name)
         z_hat: tuple[jax.Array | None, ...] = ()
         if others:
             z_hat = decode_part(config, self.decoder, others[0], weight_u, axis_name)

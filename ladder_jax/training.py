@@ -7,6 +7,7 @@ the order of the rows on (root, epoch), so a resumed run needs no key state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from flax import struct
 
 from ladder_jax.config import LadderConfig
 from ladder_jax.costs import Costs
-from ladder_jax.model import Ladder, Place, draw_noise
+from ladder_jax.model import Ladder, draw_noise
 from ladder_jax.plan import Plan, learning_rate
 from ladder_jax.sharing import Share
 
@@ -58,6 +59,10 @@ class TrainData(NamedTuple):
     labelled: Any
     scale: Any
     train: Any = None
+
+
+Place = Callable[[jax.Array], jax.Array]
+"""Says of an array with a row per example where its rows lie; see ``ladder_jax.parallel``."""
 
 
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
@@ -124,12 +129,12 @@ def train_step(
         for both; a bool makes one for each, for GPUs, where a branch waits for the host.
       share: takes this device's share of batch and noise, under ``jax.pmap``; moments, gradients
         and costs are those of the whole batch.
-      place: see ``model.Ladder``, under ``jax.jit``.
+      place: see ``Place``, under ``jax.jit``.
 
     Returns:
       State after the step and its costs by name.
     """
-    model: Any = Ladder(config, share and share.axis_name, place)
+    model: Any = Ladder(config, share and share.axis_name)
     x_l, y_l, x_u = batch
     rows_u = len(x_u) if config.cost_layers else 0
     noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
@@ -138,6 +143,7 @@ def train_step(
         (x_l, y_l, x_u), noise, weights = share.of_batch(batch, noise)
     if place:
         x_l, y_l, x_u = map(place, (x_l, y_l, x_u))
+        noise = tuple(map(place, noise))
 
     def loss(params: Any) -> tuple[jax.Array, CostDict]:
         costs = model.apply(
