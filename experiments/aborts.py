@@ -9,24 +9,19 @@ import os
 import signal
 from collections.abc import Callable
 
-import ladder_jax as lj
-
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _kept: list[Callable[[int], None]] = []  # C holds no reference
 
 
-def say_when_aborted(workdir: str) -> None:
-    """Lets the process end with one line and status 1 where it would be aborted.
+def say_when_aborted(message: str) -> None:
+    """Lets the process end with that line and status 1 where it would be aborted; again: anew.
 
     Python's own handlers do not do: they run in the main thread, later, and abort() is final.
 
     Args:
-      workdir: of the run, for the message.
+      message: what happened, and what to do.
     """
-    lost = lj.hosts.lost_peer(
-        "JAX gave up, see above", f"{workdir} goes on from its last checkpoint"
-    )
-    text = f"error: {lost}\n".encode()
+    text = f"error: {message}\n".encode()
 
     def end(number: int) -> None:
         os.write(2, text)

@@ -31,7 +31,7 @@ def _cost_text(costs: dict[str, float]) -> str:
 def _seed_text(progress: lj.Progress) -> str:
     """Which runs are trained, where a command trains several."""
     if progress.seeds > 1:
-        return f"{progress.seeds} seeds, of {progress.seed}: "
+        return f"{progress.seeds} seeds, costs of seed {progress.seed}: "
     return f"seed {progress.seed}: " if progress.apart else ""
 
 

@@ -18,7 +18,9 @@ from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError
 from ladder_jax.executables import make_room
 from ladder_jax.hosts import (
     any_process,
+    check_same_settings,
     is_first_process,
+    kept_in,
     naming_lost_peers,
     wait_for_processes,
 )
@@ -78,7 +80,7 @@ def train_and_evaluate(
         and ``data_seed`` choose.
 
     Raises:
-      ConfigError: the configuration does not fit the data.
+      ConfigError: the configuration does not fit the data, or the processes differ in theirs.
       RunError: the work folder can't be used, is in use, or a file there cannot be written.
       DivergedError: a cost is not finite in all runs; last checkpoints and metrics are kept. Where
         other seeds finish, a diverged one is in ``summary["runs"]`` with its ``reason``.
@@ -88,19 +90,22 @@ def train_and_evaluate(
     started = time.perf_counter()
     for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
         whole(name, value, 1)
+    if not isinstance(parallel, Parallel | None):
+        raise ConfigError("parallel", parallel, 'give lj.Parallel(devices="all"), say')
     parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
     check_fits(config, data)
     splits = [split_rows(run, data, split) for run in runs]
-    at_once = _at_once(parallel, runs, data)
+    at_once = trained_at_once(parallel, runs, data)
     layout = parallel.layout(num_seeds if at_once else 1)  # can't it be, that is said at once
     identity = run_config(config, train_config, data, num_seeds, at_once, split)
     versions = environment.versions()  # of the code that runs now, not of a later commit
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
-    kept = f"{workdir} goes on from its last checkpoint" if workdir else "nothing was saved"
     with ExitStack() as held:
-        held.enter_context(naming_lost_peers(kept))
+        held.enter_context(naming_lost_peers(kept_in(workdir)))
         held.enter_context(matmul_precision(train_config))
+        ways = {"parallel": dataclasses.asdict(parallel), "checkpoint_every": checkpoint_every}
+        check_same_settings(identity | ways)
         folder = _open(workdir, identity, runs, splits, resume)
         if folder:
             held.enter_context(folder)
@@ -216,7 +221,8 @@ def _told_apart(on_progress: Callable[[Progress], None]) -> Callable[[Progress],
     return lambda progress: on_progress(progress._replace(apart=True))
 
 
-def _at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+def trained_at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+    """Whether one program trains all of the runs, see ``Parallel``."""
     if not parallel.seeds_at_once(len(runs)):
         return False
     problem = ""
