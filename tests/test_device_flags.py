@@ -68,9 +68,11 @@ def test_seeds_at_once_are_not_taken_for_one(monkeypatch):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
     import progress
 
-    costs = {"total": 1.0}
-    told = lj.Progress(1, 1, 1, 1, 1, costs, None)._replace(seeds=3)
-    assert progress._seed_text(told) == "3 seeds, costs of seed 1: "
+    told = lj.Progress(1, 2, 1, 20, {"total": 1.0}, None, seed=4, seeds=3)
+    assert progress._seed_text(told) == "3 seeds, mean costs: "
+    for line, seed in (({"epoch": 1}, 4), ({"epoch": 1, "seed": 5}, 5)):  # 4 diverged, say
+        text = progress._seed_text(told._replace(metrics=line))
+        assert text == f"3 seeds, costs of seed {seed}: "
 
 
 def test_devices_as_a_word_are_refused_with_what_to_give(tiny_config, blobs):
