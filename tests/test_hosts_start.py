@@ -76,6 +76,7 @@ def test_a_signal_ends_the_waiting_for_others(tmp_path, number):
         process.send_signal(number)
         assert process.wait(timeout=10) == -number
     finally:
+        process.kill()
         finish([process])
     assert not (tmp_path / "run").exists()
 
@@ -88,6 +89,7 @@ def test_an_abort_says_what_jax_was_doing(tmp_path):
         process.send_signal(signal.SIGABRT)  # as JAX does after five minutes
         output = process.communicate(timeout=20)[0]
     finally:
+        process.kill()
         finish([process])
     assert process.returncode == 1
     said = output.splitlines()[-1]
@@ -98,7 +100,7 @@ def test_an_abort_says_what_jax_was_doing(tmp_path):
 def test_finished_run_that_one_host_does_not_see_is_said_by_all(tmp_path):
     alone(tmp_path / "one", *SMALL, "--epochs=1")
     port = free_port()
-    words = (*SMALL, "--epochs=1")
+    words = (*SMALL, "--epochs=1", "--heartbeat_seconds=15")
     processes = [start(tmp_path / folder, i, port, *words) for i, folder in enumerate(("one", "x"))]
     for output in finish(processes):
         assert "not all hosts see it" in output
