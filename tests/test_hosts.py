@@ -71,10 +71,10 @@ def read_costs(folder):
 
 
 def check_same_parameters(folder, other, seed):
-    """To 2e-3 of the largest value of an array: the rounding of sums grows as training goes on."""
+    """To 1e-5 of the largest value of an array, after three epochs; 1e-6 was seen."""
     own, its = (lj.load(path, seed).variables["params"] for path in (folder, other))
     largest = jax.tree.map(lambda a, b: np.abs(a - b).max() / np.abs(b).max().clip(1e-3), own, its)
-    assert max(jax.tree.leaves(largest)) < 2e-3, largest
+    assert max(jax.tree.leaves(largest)) < 1e-5, largest
 
 
 def alone(folder, *words):
