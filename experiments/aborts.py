@@ -13,18 +13,18 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _kept: list[Callable[[int], None]] = []  # C holds no reference
 
 
-def say_when_aborted(text: str) -> None:
-    """Lets the process end with one line and status 1 where it would be aborted.
+def say_when_aborted(message: str) -> None:
+    """Lets the process end with that line and status 1 where it would be aborted; again: anew.
 
     Python's own handlers do not do: they run in the main thread, later, and abort() is final.
 
     Args:
-      text: of the line.
+      message: what happened, and what to do.
     """
-    line = f"error: {text}\n".encode()
+    text = f"error: {message}\n".encode()
 
     def end(number: int) -> None:
-        os.write(2, line)
+        os.write(2, text)
         os._exit(1)
 
     _kept.append(_Handler(end))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -10,16 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-import joining
 import pictures
 from absl import flags
 from common_flags import Settings, check_known, settings
 from flag_groups import help_text
+from joining import all_have, check_flags, join
 from progress import Bar, Lines
 from tensorboard_mirror import Mirror
 
 import ladder_jax as lj
+from ladder_jax.identity import with_seeds
 from ladder_jax.run_files import changed, mean_text, percent
+from ladder_jax.runs import trained_at_once
 
 
 def main(dataset: str, values: flags.FlagValues, about: str) -> None:
@@ -35,11 +38,11 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     try:
         chosen = settings(dataset, values)
         check_known(dataset, chosen)
+        check_flags(values)
         if values.dry_run:
             print(describe(chosen))
             print(layer_table(chosen.config))
             return
-        joining.check(values)
         summary = None
         if values.resume:
             summary = lj.finished_summary(
@@ -47,12 +50,12 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             )
         if summary and _lacks_weights(chosen.workdir):
             summary = None  # they are made anew
-        data = lj.data.load(dataset, data_dir=values.data_dir) if summary is None else None
+        load = functools.partial(lj.data.load, dataset, data_dir=values.data_dir)
+        data = load() if summary is None else None
         if values.distributed:  # with the data at hand, so that nobody waits for them
-            joining.join(values, chosen.workdir)
-            if lj.hosts.any_process(summary is None) and summary:
-                summary = None  # not all hosts see it
-                data = lj.data.load(dataset, data_dir=values.data_dir)
+            join(values, chosen.workdir)
+            if not all_have(summary is not None, chosen.workdir) and summary:
+                summary, data = None, load()  # not all see it: train_and_evaluate says so
         quiet = values.quiet or not lj.hosts.is_first_process()
         if not quiet:
             print(describe(chosen), flush=True)
@@ -88,7 +91,7 @@ def _lacks_weights(workdir: str) -> bool:
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
     """Trains with progress on the terminal, see ``training``."""
     mirror = Mirror(chosen.workdir) if chosen.tensorboard and lj.hosts.is_first_process() else None
-    with training(quiet, mirror) as watched:
+    with training(quiet, mirror, _ways(chosen, data)) as watched:
         return lj.train_and_evaluate(
             chosen.config,
             chosen.train_config,
@@ -101,8 +104,23 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
         )
 
 
+def _ways(chosen: Settings, data: lj.Dataset) -> tuple[str, ...]:
+    """On what and how it is trained, and which setting does nothing there."""
+    training, runs = chosen.train_config, with_seeds(chosen.train_config, chosen.num_seeds)
+    at_once = trained_at_once(chosen.parallel, runs, data)
+    layout = chosen.parallel.layout(len(runs) if at_once else 1)
+    devices = lj.environment.device(layout.devices)
+    several = f", {len(runs)} seeds at once" if at_once else f", {layout.kind}"
+    ways = [devices + several if at_once or len(layout.devices) > 1 else devices]
+    if layout.devices[0].platform == "cpu" and training.matmul_precision != "float32":
+        ways.append(f"matmul_precision={training.matmul_precision} has no effect on CPUs")
+    return tuple(ways)
+
+
 @contextmanager
-def training(quiet: bool, mirror: Mirror | None = None) -> Iterator[dict[str, Any]]:
+def training(
+    quiet: bool, mirror: Mirror | None = None, ways: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Keywords that let a training call show progress and obey signals, while it lasts.
 
     Ctrl-C and SIGTERM save before they end the command.
@@ -110,11 +128,13 @@ def training(quiet: bool, mirror: Mirror | None = None) -> Iterator[dict[str, An
     Args:
       quiet: shows nothing.
       mirror: is told of the progress as well.
+      ways: what is used, and other lines to show before.
     """
     stop = _StopOnSignal()
     show = None if quiet else Bar() if _on_terminal() else Lines()
     if show:
-        print("preparing the data, compiling the training step", flush=True)
+        first = "preparing the data, compiling the training step"
+        print("; ".join([first, *ways[:1]]), *ways[1:], sep="\n", flush=True)
     try:
         told = [one for one in (show, mirror) if one]
         on_progress = (lambda progress: [one(progress) for one in told]) if told else None

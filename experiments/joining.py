@@ -1,4 +1,6 @@
-"""Joins the processes of a run on several hosts; the wait for the others can be interrupted."""
+"""How a command becomes one process of a run on several hosts, and what it says meanwhile."""
+
+from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
@@ -9,46 +11,62 @@ from absl import flags
 
 import ladder_jax as lj
 
-FLAGS = ("coordinator", "num_processes", "process_id", "heartbeat_seconds")
-_ALONE = (
-    "the processes did not find each other: not all came within five minutes, or two have the same "
-    "process_id (JAX gave up, see above)"
-)
+_FLAGS = ("coordinator", "process_id", "num_processes", "heartbeat_seconds")
 
 
-def check(values: flags.FlagValues) -> None:
-    """That flags of a run on several hosts are not given without it.
+def check_flags(values: flags.FlagValues) -> None:
+    """Refuses flags of several hosts in a command that joins none.
 
     Raises:
-      ConfigError: they are.
+      ConfigError: one is given without --distributed.
     """
-    for name in FLAGS:
+    for name in _FLAGS:
         if values[name].present and not values.distributed:
-            raise lj.ConfigError(name, values[name].value, "goes with --distributed")
+            raise lj.ConfigError(name, values[name].value, "goes with --distributed; add that")
 
 
 def join(values: flags.FlagValues, workdir: str) -> None:
-    """Waits for the other processes.
+    """Waits for the other processes; a signal ends the command at once meanwhile.
+
+    Args:
+      values: the flags of the command.
+      workdir: of the run, for the message where JAX aborts.
 
     Raises:
-      ConfigError: see ``hosts.initialize``.
+      ConfigError: as of ``lj.hosts.initialize``.
     """
     if not values.quiet:
         print("waiting for the other processes, five minutes at most", flush=True)
-    say_when_aborted(_ALONE)
+    count = f"all {values.num_processes}" if values.num_processes else "all"
+    say_when_aborted(
+        f"the processes did not find each other: not {count} came within five minutes, or two "
+        "have the same process_id (JAX gave up, see above)"
+    )
     with _ended_by_signals():
-        lj.hosts.initialize(*(values[name].value for name in FLAGS))
-    kept = f"{workdir} {lj.hosts.LAST_CHECKPOINT}"
+        given = (values.coordinator, values.num_processes, values.process_id)
+        lj.hosts.initialize(*given, values.heartbeat_seconds)
+    kept = lj.hosts.kept_in(workdir)
     say_when_aborted(lj.hosts.lost_peer("JAX gave up, see above", kept))
+
+
+def all_have(found: bool, workdir: str) -> bool:
+    """Whether all processes found what this one did or did not; all ask at once.
+
+    Raises:
+      PeerError: another process is gone.
+    """
+    with lj.hosts.naming_lost_peers(lj.hosts.kept_in(workdir)):
+        return not lj.hosts.any_process(not found)
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    # JAX waits in C++, where Python's handlers are not run.
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    # JAX waits in C++, where Python's handlers do not run; there is nothing to save yet.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

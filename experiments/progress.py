@@ -31,7 +31,9 @@ def _cost_text(costs: dict[str, float]) -> str:
 def _seed_text(progress: lj.Progress) -> str:
     """Which runs are trained, where a command trains several."""
     if progress.seeds > 1:
-        return f"{progress.seeds} seeds, costs of seed {progress.seed}: "
+        line = progress.metrics  # within an epoch the costs are means over the seeds
+        whose = f"costs of seed {line.get('seed', progress.seed)}" if line else "mean costs"
+        return f"{progress.seeds} seeds, {whose}: "
     return f"seed {progress.seed}: " if progress.apart else ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from ladder_jax.checks import whole
 from ladder_jax.errors import ConfigError, PeerError
 
 HEARTBEAT_SECONDS = 100  # as JAX's own default
-LAST_CHECKPOINT = "goes on from its last checkpoint, if it has one"
 
 # What a JaxRuntimeError begins with that is this process's own trouble, no lost process.
 _OWN_TROUBLE = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
@@ -144,7 +144,7 @@ def check_same_settings(settings: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    own = np.frombuffer(json.dumps(settings).encode(), np.uint8)
+    own = np.frombuffer(json.dumps(settings, default=str).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(len(own)))
     padded = np.zeros(sizes.max(), np.uint8)  # all processes have to give the same shape
     padded[: len(own)] = own
@@ -195,6 +195,13 @@ def naming_lost_peers(kept: str) -> Iterator[None]:
         if jax.process_count() == 1 or str(error).startswith(_OWN_TROUBLE):
             raise
         raise PeerError(lost_peer(str(error).splitlines()[0], kept)) from error
+
+
+def kept_in(workdir: str | os.PathLike[str] | None) -> str:
+    """What is not lost when a run ends before its time; None keeps nothing on disk."""
+    if workdir is None:
+        return "nothing was saved"
+    return f"{workdir} goes on from its last checkpoint, if it has one"
 
 
 def lost_peer(reason: str, kept: str) -> str:

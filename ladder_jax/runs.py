@@ -17,10 +17,10 @@ from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError
 from ladder_jax.executables import make_room
 from ladder_jax.hosts import (
-    LAST_CHECKPOINT,
     any_process,
     check_same_settings,
     is_first_process,
+    kept_in,
     naming_lost_peers,
     wait_for_processes,
 )
@@ -95,15 +95,14 @@ def train_and_evaluate(
     parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
     check_fits(config, data)
     splits = [split_rows(run, data, split) for run in runs]
-    at_once = _at_once(parallel, runs, data)
+    at_once = trained_at_once(parallel, runs, data)
     layout = parallel.layout(num_seeds if at_once else 1)  # can't it be, that is said at once
     identity = run_config(config, train_config, data, num_seeds, at_once, split)
     versions = environment.versions()  # of the code that runs now, not of a later commit
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
-    kept = f"{workdir} {LAST_CHECKPOINT}" if workdir else "nothing was saved"
     with ExitStack() as held:
-        held.enter_context(naming_lost_peers(kept))
+        held.enter_context(naming_lost_peers(kept_in(workdir)))
         held.enter_context(matmul_precision(train_config))
         ways = {"parallel": dataclasses.asdict(parallel), "checkpoint_every": checkpoint_every}
         check_same_settings(identity | ways)
@@ -222,7 +221,8 @@ def _told_apart(on_progress: Callable[[Progress], None]) -> Callable[[Progress],
     return lambda progress: on_progress(progress._replace(apart=True))
 
 
-def _at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+def trained_at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+    """Whether one program trains all of the runs, see ``Parallel``."""
     if not parallel.seeds_at_once(len(runs)):
         return False
     problem = ""

@@ -95,6 +95,10 @@ def script(name, *words, cwd, env):
         ("digits", ["--validation=-1"], "validation=-1"),
         ("digits", ["--keep=0"], "keep=0"),
         ("digits", ["--checkpoint_every=0"], "checkpoint_every=0"),
+        ("digits", ["--coordinator=a:1"], "coordinator=a:1: goes with --distributed"),
+        ("digits", ["--process_id=0"], "process_id=0: goes with --distributed"),
+        ("digits", ["--num_processes=2"], "num_processes=2: goes with --distributed"),
+        ("digits", ["--heartbeat_seconds=100"], "heartbeat_seconds=100: goes with --distributed"),
         ("digits", ["--layers=10,conv:3:3"], "layers=conv:3:3: layer 2 needs an image"),
         ("digits", ["--layers=conv:3"], "layers=conv:3: not a layer; write one of: dense:UNITS"),
         ("digits", ["--layers="], "layers=(): needs at least one layer"),
@@ -288,6 +292,7 @@ def test_demo_shows_both_errors(tmp_path, monkeypatch, capsys):
         test_error_percent = property(lambda self: next(errors))
 
     monkeypatch.setattr(lj, "train_and_evaluate", lambda *args: Result())
+    monkeypatch.setattr(sys, "argv", ["demo.py"])  # not pytest's own words
     demo.main()
     out = capsys.readouterr().out
     assert "supervised baseline    13.00 %" in out

@@ -1,147 +1,176 @@
-"""How the processes of a run on several hosts come together, or say why they do not."""
+"""How the processes of a run on several hosts find each other, and what is said if they do not."""
 
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import jax
+import numpy as np
 import pytest
-from test_hosts import DIGITS, SMALL, alone, finish, start, start_both
+from test_hosts import SMALL, alone, finish, free_port, start, start_both
 
 import ladder_jax as lj
-from ladder_jax import hosts
 
 
 @pytest.fixture
-def taken_port():
-    with socket.create_server(("", 0)) as server:
-        yield server.getsockname()[1]
+def joined(monkeypatch):
+    """What reaches JAX, which joins nobody."""
+    told = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: told.append((a, k)))
+    return told
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "message"),
     [
-        (("localhost", 2, 0), "coordinator=localhost: give host:port"),
-        (("localhost:http", 2, 0), "give host:port"),
-        (("localhost:70000", 2, 0), "give host:port"),
-        ((":1234", 2, 0), "give host:port"),
-        (("localhost:1", 0, 0), "num_processes=0"),
+        (("localhost:1", None, None), "give coordinator, num_processes and process_id, or none"),
+        (("localhost", 2, 1), "coordinator=localhost: give host:port of process 0"),
+        (("localhost:port", 2, 1), "coordinator=localhost:port: give host:port"),
+        ((":123", 2, 1), "coordinator=:123: give host:port"),
+        (("localhost:70000", 2, 1), "coordinator=localhost:70000: give host:port"),
+        (("localhost:1", 0, 0), "num_processes=0: a whole number of at least 1"),
         (("localhost:1", 2, 2), "process_id=2: is from 0 to 1 with num_processes=2"),
-        (("localhost:1", 2, -1), "process_id=-1"),
-        (("localhost:1", 2, None), "give coordinator, num_processes and process_id"),
-        ((None, None, None), "no TPU pod, Slurm or Kubernetes was found; give coordinator"),
+        (("localhost:1", 2, -1), "process_id=-1: a whole number of at least 0"),
+        ((None, None, None, 0), "heartbeat_seconds=0"),
     ],
 )
-def test_mistakes_are_found_before_anybody_is_waited_for(given, words):
-    with pytest.raises(lj.ConfigError, match=words):
-        hosts.initialize(*given)
+def test_settings_of_hosts_are_checked(joined, given, message):
+    with pytest.raises(lj.ConfigError, match=message):
+        lj.hosts.initialize(*given)
+    assert not joined
 
 
-def test_port_in_use_is_said(taken_port):
-    """JAX would end the process with a segmentation fault."""
-    with pytest.raises(lj.ConfigError, match=f"port {taken_port} is in use on this host"):
-        hosts.initialize(f"localhost:{taken_port}", 2, 0)
+def test_heartbeat_reaches_jax(joined):
+    address = f"localhost:{free_port()}"
+    lj.hosts.initialize(address, 2, 0, heartbeat_seconds=7)
+    lj.hosts.initialize()
+    assert joined == [
+        ((address, 2, 0), {"heartbeat_timeout_seconds": 7}),
+        ((None, None, None), {"heartbeat_timeout_seconds": 100}),
+    ]
 
 
-@pytest.mark.parametrize("flag", ["coordinator=a:1", "process_id=0", "heartbeat_seconds=9"])
-def test_flags_of_several_hosts_need_distributed(tmp_path, flag):
-    command = [sys.executable, DIGITS, f"--workdir={tmp_path}", f"--{flag}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    name, value = flag.split("=")
-    assert done.stderr == f"error: {name}={value}: goes with --distributed\n"
-    assert done.returncode == 1
+def test_nothing_given_and_nothing_found_says_what_to_give():
+    with pytest.raises(lj.ConfigError, match="no TPU pod, Slurm or Kubernetes was found; give"):
+        lj.hosts.initialize()
 
 
-@pytest.mark.parametrize("process", [0, 1])
-def test_ctrl_c_ends_the_wait_for_the_others(tmp_path, process):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    waiting = start(tmp_path, process, port)
+@pytest.mark.parametrize("address", ["", "127.0.0.1"])
+def test_port_in_use_is_said_where_jax_would_crash(joined, address):
+    with socket.create_server((address, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(lj.ConfigError, match=f"port {port} is in use on this host"):
+            lj.hosts.initialize(f"localhost:{port}", 2, 0)
+        assert not joined
+        lj.hosts.initialize(f"localhost:{port}", 2, 1)  # it is process 0 that has to have it
+    assert len(joined) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_waiting_for_others(tmp_path, number):
+    process = start(tmp_path / "run", 0, free_port(), *SMALL)
     try:
-        assert waiting.stdout.readline().startswith("waiting for the other processes")
-        time.sleep(2)  # until it is in JAX's own wait
-        waiting.send_signal(signal.SIGINT)
-        waiting.communicate(timeout=30)
+        assert process.stdout.readline().startswith("waiting for the other processes, five")
+        time.sleep(2)  # until JAX waits, in C++
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(timeout=10) == -number
     finally:
-        waiting.kill()
-    assert waiting.returncode == -signal.SIGINT
+        process.kill()
+        finish([process])
+    assert not (tmp_path / "run").exists()
 
 
-def test_no_find_is_said_otherwise_than_a_loss():
-    code = """
-import os, sys
-sys.path.insert(0, "experiments")
-import joining, ladder_jax as lj
-from common_flags import define
-values = define("digits", "50")
-values(["digits", "--distributed", "--workdir=w"])
-lj.hosts.initialize = lambda *given: os.abort()
-joining.join(values, "w")
-"""
-    root = DIGITS.parent.parent
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: the processes did not find each other:")
+def test_an_abort_says_what_jax_was_doing(tmp_path):
+    process = start(tmp_path / "run", 0, free_port(), *SMALL)
+    try:
+        process.stdout.readline()
+        time.sleep(2)
+        process.send_signal(signal.SIGABRT)  # as JAX does after five minutes
+        output = process.communicate(timeout=20)[0]
+    finally:
+        process.kill()
+        finish([process])
+    assert process.returncode == 1
+    said = output.splitlines()[-1]
+    assert said.startswith("error: the processes did not find each other: not all 2 came"), said
+    assert "checkpoint" not in said
 
 
-def test_processes_with_different_settings_say_which(tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    both = [start(tmp_path / "run", i, port, *SMALL, f"--epochs={3 + i}") for i in (0, 1)]
-    first, second = finish(both)
-    assert "error: training.epochs=3: process 1 has 4; start all with the same settings" in first
-    assert "error: training.epochs=4: process 0 has 3; start all with the same settings" in second
-    assert [process.returncode for process in both] == [1, 1]
-    assert not (tmp_path / "run" / "config.json").exists()
-
-
-def test_the_first_difference_is_named_in_every_process():
-    told = [{"a": {"b": 1}, "c": [2]}, {"a": {"b": 1}, "c": [3]}, {"a": {"b": 1}, "c": [2], "d": 4}]
-    for own, words in ((0, r"c=2: process 1 has \[3\]"), (1, "c=3: process 0"), (2, "process 0")):
-        with pytest.raises(lj.ConfigError, match=words):
-            hosts.raise_if_different(told, own)
-    hosts.raise_if_different(told[:1] * 3, 1)
-
-
-def test_finished_run_that_one_host_does_not_see_is_said(tmp_path):
-    """By the host that sees it too, which has nothing to train."""
-    words = (*SMALL, "--epochs=2")
-    alone(tmp_path / "own0", *words)
-    shutil.rmtree(tmp_path / "own0" / "checkpoints", ignore_errors=True)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    both = [start(tmp_path / f"own{i}", i, port, *words) for i in (0, 1)]
-    for output in finish(both):
+def test_finished_run_that_one_host_does_not_see_is_said_by_all(tmp_path):
+    alone(tmp_path / "one", *SMALL, "--epochs=1")
+    port = free_port()
+    words = (*SMALL, "--epochs=1", "--heartbeat_seconds=15")
+    processes = [start(tmp_path / folder, i, port, *words) for i, folder in enumerate(("one", "x"))]
+    for output in finish(processes):
         assert "not all hosts see it" in output
-    assert [process.returncode for process in both] == [1, 1]
-    assert (tmp_path / "own0" / "result.json").exists()
+        assert "Traceback" not in output
+    assert [process.returncode for process in processes] == [1, 1]
 
 
-def test_finished_run_is_shown_once(tmp_path):
-    words = (*SMALL, "--epochs=2")
-    alone(tmp_path / "run", *words)
-    both = start_both(tmp_path / "run", *words)
-    first, second = finish(both)
-    assert "this run was finished before" in first and "this run" not in second
-    assert [process.returncode for process in both] == [0, 0]
+def test_finished_run_that_all_see_is_shown(tmp_path):
+    alone(tmp_path, *SMALL, "--epochs=1")
+    first, second = finish(start_both(tmp_path, *SMALL, "--epochs=1"))
+    assert "this run was finished before" in first
+    assert "test error" in first and "test error" not in second
 
 
-@pytest.mark.parametrize("kind", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"])
-def test_full_memory_is_no_lost_process(monkeypatch, kind):
+def test_different_settings_are_named_by_both(tmp_path):
+    port = free_port()
+    words = [(*SMALL, f"--epochs={epochs}") for epochs in (3, 4)]
+    processes = [start(tmp_path / "run", i, port, *own) for i, own in enumerate(words)]
+    first, second = finish(processes)
+    told = "start all with the same settings"
+    assert f"error: training.epochs=3: process 1 has 4; {told}" in first
+    assert f"error: training.epochs=4: process 0 has 3; {told}" in second
+    assert [process.returncode for process in processes] == [1, 1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_first_difference_is_named_with_its_process():
+    same = {"model": {"layers": [1, 2]}, "seeds": 1}
+    lj.hosts.raise_if_different([same, same, same], 1)
+    lj.hosts.check_same_settings(same)  # one process alone asks nobody
+    told = [same, same, {"model": {"layers": [1, 3]}, "seeds": 2}]
+    with pytest.raises(lj.ConfigError, match=r"model.layers=1,2: process 2 has \[1, 3\]"):
+        lj.hosts.raise_if_different(told, 0)
+    with pytest.raises(lj.ConfigError, match=r"model.layers=1,3: process 0 has \[1, 2\]"):
+        lj.hosts.raise_if_different(told, 2)
+    with pytest.raises(lj.ConfigError, match="more=None: process 1 has 1"):
+        lj.hosts.raise_if_different([same, same | {"more": 1}], 0)
+
+
+def test_settings_of_unequal_length_are_told_whole(monkeypatch):
+    """The gathering, of two processes imitated: the other one's text is longer."""
+    other = {"name": "longer than this one's"}
+    text = np.frombuffer(b'{"name": "longer than this one\'s"}', np.uint8)
+
+    def gather(own):
+        if own.ndim == 0:
+            return np.array([own, len(text)])
+        assert len(own) == len(text)
+        return np.stack([own, text])
+
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    expected = lj.PeerError if kind == "UNAVAILABLE" else jax.errors.JaxRuntimeError
-    with pytest.raises(expected, match=kind), hosts.naming_lost_peers("kept"):
-        raise jax.errors.JaxRuntimeError(f"{kind}: because")
+    monkeypatch.setattr(lj.hosts.multihost_utils, "process_allgather", gather)
+    lj.hosts.check_same_settings(other)
+    with pytest.raises(lj.ConfigError, match="name=short: process 1 has longer"):
+        lj.hosts.check_same_settings({"name": "short"})
 
 
-def test_parallel_of_another_kind_is_refused(tiny_config, blobs):
-    with pytest.raises(lj.ConfigError, match=r'parallel=all: give lj.Parallel\(devices="all"\)'):
-        lj.train_and_evaluate(
-            tiny_config, lj.TrainConfig(labels=20, epochs=1), blobs, parallel="all"
-        )
+def test_only_a_lost_process_is_called_one(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for own in ("RESOURCE_EXHAUSTED: Out of memory", "INVALID_ARGUMENT: shapes"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=own), lj.hosts.naming_lost_peers(""):
+            raise jax.errors.JaxRuntimeError(own)
+    with pytest.raises(lj.PeerError, match="Connection closed"), lj.hosts.naming_lost_peers(""):
+        raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection closed")
+
+
+def test_no_heartbeat_is_one_line_before_anything_begins(tmp_path):
+    process = start(tmp_path / "none", 0, 1, "--heartbeat_seconds=0")
+    (output,) = finish([process])
+    assert process.returncode == 1
+    assert output.startswith("error: ") and "heartbeat_seconds" in output
+    assert output.count("\n") == 1
+    assert not (tmp_path / "none").exists()
