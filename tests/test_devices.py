@@ -94,6 +94,21 @@ def test_eight_devices_train_as_one_in_single_precision(kind, config):
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("config", [MLP, CONV], ids=["mlp", "conv"])
+def test_gradient_in_single_precision(kind, config):
+    """Adam's first moment after one step is a tenth of it."""
+    plan = make_plan(SETTINGS, 65, 20)._replace(chunk_steps=1)
+    moments = []
+    for layout in (Layout(tuple(jax.devices()[:1])), layouts(8)[kind]):
+        state, data = layout.init_state(config, plan, [KEY]), make_data(config, np.float32)
+        state, _ = layout.train_chunk(
+            config, plan, state, layout.put_data(data), layout.put_keys([KEY]), False
+        )
+        moments.append(layout.to_host(state.opt_state[0].mu))
+    assert_alike(moments[1], moments[0], 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
 def test_the_papers_batches_work_on_eight_devices_as_they_are(kind):
     config = lj.LadderConfig((4,), (10, 1), input_shape=(12,))
     data = make_data(config, np.float32, rows=400)
