@@ -28,6 +28,15 @@ def room_for_programs():
     make_room()
 
 
+@pytest.fixture(autouse=True)
+def handlers_of_signals():
+    """What a command in this process installs ends with its test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(params=["float64", "float32"])
 def precision(request):
     """Runs a test in both precisions; gives the dtype and the tolerance to hold."""
