@@ -30,9 +30,9 @@ import step
 from absl import app, flags, logging
 
 import ladder_jax as lj
-from ladder_jax import environment
 from ladder_jax.config import MATMUL_PRECISIONS
-from ladder_jax.parallel import Parallel
+from ladder_jax.storage import environment
+from ladder_jax.train.parallel import Parallel
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with mnist/ (or LADDER_DATA_DIR).")
 _BUDGET = flags.DEFINE_float("budget", 500, "Seconds after which no further part is begun.")

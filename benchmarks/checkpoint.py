@@ -19,10 +19,10 @@ from absl import app, flags, logging
 from chunks import random_data
 
 import ladder_jax as lj
-from ladder_jax import environment
-from ladder_jax.checkpoints import Checkpoints
-from ladder_jax.plan import make_plan
-from ladder_jax.training import init_state, train_chunk
+from ladder_jax.storage import environment
+from ladder_jax.train.checkpoints import Checkpoints
+from ladder_jax.train.schedule import make_plan
+from ladder_jax.train.step import init_state, train_chunk
 
 _MODEL = flags.DEFINE_string("model", "ladder", "An MNIST model.")
 _STEPS = flags.DEFINE_integer("steps", 200, "Steps in a block.", lower_bound=1)

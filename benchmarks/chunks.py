@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import ladder_jax as lj
-from ladder_jax.plan import make_plan
-from ladder_jax.training import TrainData, init_state, train_chunk
+from ladder_jax.train.schedule import make_plan
+from ladder_jax.train.step import TrainData, init_state, train_chunk
 
 
 class Chunk(NamedTuple):

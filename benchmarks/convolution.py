@@ -19,8 +19,8 @@ import numpy as np
 from absl import app, flags, logging
 from jax import lax
 
-from ladder_jax import environment
-from ladder_jax.convolution import convolve
+from ladder_jax.ops.convolution import convolve
+from ladder_jax.storage import environment
 
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Timed calls of each.", lower_bound=1)
 

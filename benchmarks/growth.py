@@ -27,7 +27,7 @@ import step
 from absl import app, flags, logging
 
 import ladder_jax as lj
-from ladder_jax import environment
+from ladder_jax.storage import environment
 
 flags.declare_key_flag("model")
 flags.declare_key_flag("blocks")

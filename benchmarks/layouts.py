@@ -5,9 +5,9 @@ import numpy as np
 from chunks import Chunk
 
 import ladder_jax as lj
-from ladder_jax.parallel import Layout
-from ladder_jax.plan import make_plan
-from ladder_jax.training import TrainData
+from ladder_jax.train.parallel import Layout
+from ladder_jax.train.schedule import make_plan
+from ladder_jax.train.step import TrainData
 
 
 def chunk_on(

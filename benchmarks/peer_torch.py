@@ -35,7 +35,7 @@ from absl import app, flags, logging
 from agreement import Problem, largest_difference, make_problem
 
 import ladder_jax as lj
-from ladder_jax import environment
+from ladder_jax.storage import environment
 
 flags.declare_key_flag("blocks")  # step.py's, as is --model, which has no choice here
 _STEPS = flags.DEFINE_integer("steps", 200, "Steps in a block, or somewhat fewer.", lower_bound=1)

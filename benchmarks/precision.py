@@ -20,8 +20,8 @@ import jax
 from absl import app, flags
 
 import ladder_jax as lj
-from ladder_jax import environment
 from ladder_jax.layers import Dense
+from ladder_jax.storage import environment
 
 FLAGS = flags.FLAGS
 MANTISSA = {"float32": 23, "tensorfloat32": 10, "bfloat16": 7}

@@ -15,8 +15,8 @@ import step
 from absl import app, flags, logging
 
 import ladder_jax as lj
-from ladder_jax import environment
-from ladder_jax.parallel import Parallel
+from ladder_jax.storage import environment
+from ladder_jax.train.parallel import Parallel
 
 flags.declare_key_flag("model")
 flags.declare_key_flag("blocks")

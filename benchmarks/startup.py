@@ -24,7 +24,7 @@ _STARTED = flags.DEFINE_float("started", None, "Internal: when the process was s
 def measure(started: float) -> dict[str, object]:
     """Trains two chunks in this process."""
     import ladder_jax as lj
-    from ladder_jax import environment
+    from ladder_jax.storage import environment
 
     times = []
 

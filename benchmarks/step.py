@@ -24,9 +24,9 @@ import numpy as np
 from absl import app, flags, logging
 
 import ladder_jax as lj
-from ladder_jax import environment
-from ladder_jax.plan import make_plan, step_operations
-from ladder_jax.training import TrainData, init_state, train_chunk
+from ladder_jax.storage import environment
+from ladder_jax.train.schedule import make_plan, step_operations
+from ladder_jax.train.step import TrainData, init_state, train_chunk
 
 PRESETS = {model: f"mnist-{model}-100" for model in lj.presets.models("mnist")} | {
     f"conv_large_{model}": f"cifar10-{model}-4000" for model in lj.presets.models("cifar10")

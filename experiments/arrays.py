@@ -9,19 +9,19 @@ folder has predictions.csv and the trained classifier (lj.LadderClassifier.load)
 """
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
 import os
 import statistics
 import sys
 from pathlib import Path
 
-import array_work
-import console
 import pictures
 from absl import flags
-from array_files import read_rows, read_training
+from cli import console
 from flag_groups import Group
+from own_rows import predict as array_work
+from own_rows.read import read_rows, read_training
 
 import ladder_jax as lj
 

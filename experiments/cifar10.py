@@ -7,10 +7,10 @@ Flags without a default take the value of the paper's row.
 """
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
-import common_flags
-import console
+from cli import console
+from cli import flags as common_flags
 
 if __name__ == "__main__":
     console.main("cifar10", common_flags.define("cifar10", labels="4000"), __doc__)

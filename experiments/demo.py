@@ -4,14 +4,14 @@ Both are trained on scikit-learn's 1797 real 8x8 digits; nothing is downloaded o
 """
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
 import os
 import sys
 import time
 
-import console
 from absl import flags
+from cli import console
 
 import ladder_jax as lj
 

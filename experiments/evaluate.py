@@ -8,15 +8,15 @@ It needs the run's weights.msgpack and config.json, and the data it was trained 
 """
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
 import json
 import statistics
 import sys
 from pathlib import Path
 
-import console
 from absl import flags
+from cli import console
 
 import ladder_jax as lj
 from ladder_jax.identity import split_rows

@@ -10,22 +10,22 @@ name in the run's config.json; others' are made by ladder_jax.plots.write_figure
 """
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import console
 import evaluate
 from absl import flags
+from cli import console
 
 import ladder_jax as lj
 from ladder_jax import plots
-from ladder_jax.plot_curves import NO_DATA, why_not
-from ladder_jax.plot_labels import NothingToDrawError
-from ladder_jax.run_files import Run, mean_text, read_run, read_runs
+from ladder_jax.plots.curves import NO_DATA, why_not
+from ladder_jax.plots.labels import NothingToDrawError
+from ladder_jax.storage.read_run import Run, mean_text, read_run, read_runs
 
 COMPARED = "compared"
 """Folder for pictures of several runs, unless another is named."""

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from table_rows import LIMIT, Row
-from table_text import (
+from paper_tables.render import (
     NONE,
     OURS,
     Report,
@@ -18,6 +17,7 @@ from table_text import (
     share_text,
     sources,
 )
+from paper_tables.results import LIMIT, Row
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the markers differ too.
 _PAPER, _OWN = "#D55E00", "#0072B2"

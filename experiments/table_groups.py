@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-import console
-from common_flags import Settings
-from table_cells import Cell
-from table_rows import Line
+from cli import console
+from cli.flags import Settings
+from paper_tables.cells import Cell
+from paper_tables.results import Line
 
 import ladder_jax as lj
 from ladder_jax.identity import run_config

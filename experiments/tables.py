@@ -11,7 +11,7 @@ its settings are the cell's: short trials have a table of their own.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import interrupts  # noqa: F401 - before all that takes time
+    from cli import signals as interrupts  # noqa: F401 - before all that takes time
 
 import functools
 import os
@@ -21,17 +21,17 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import console
 from absl import flags
-from common_flags import devices
-from table_cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
+from cli import console
+from cli.flags import devices
+from paper_tables.cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
+from paper_tables.render import markdown
+from paper_tables.runs import Job, run_missing
 from table_figure import write as write_figure
-from table_runs import Job, run_missing
-from table_text import markdown
 
 import ladder_jax as lj
 from ladder_jax.checks import whole
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 
 
 def define() -> flags.FlagValues:

@@ -2,12 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ladder_jax import data, hosts, layers, parallel, plots, presets, report
-from ladder_jax.checkpoints import KEEP
+from ladder_jax import data, layers, plots, presets, report
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
-from ladder_jax.costs import Costs
 from ladder_jax.data import Dataset
-from ladder_jax.encoder import Activations
 from ladder_jax.errors import (
     ConfigError,
     DataError,
@@ -17,10 +14,10 @@ from ladder_jax.errors import (
     RunError,
     StoppedError,
 )
-from ladder_jax.evaluation import error_percent, population_statistics, predict, predict_proba
-from ladder_jax.gamma import GammaWrapper, Noise
-from ladder_jax.layers import Conv, Dense, GlobalMeanPool, MaxPool
-from ladder_jax.model import (
+from ladder_jax.ladder.costs import Costs
+from ladder_jax.ladder.encoder import Activations
+from ladder_jax.ladder.gamma import GammaWrapper, Noise
+from ladder_jax.ladder.network import (
     Encoding,
     Ladder,
     costs,
@@ -30,14 +27,18 @@ from ladder_jax.model import (
     init,
     parameter_counts,
 )
-from ladder_jax.parallel import Parallel
-from ladder_jax.results import Model, Result
-from ladder_jax.runs import CHECKPOINT_EVERY, finished_summary, train_and_evaluate
-from ladder_jax.trainer import Progress
+from ladder_jax.layers import Conv, Dense, GlobalMeanPool, MaxPool
+from ladder_jax.train import hosts, parallel
+from ladder_jax.train.checkpoints import KEEP
+from ladder_jax.train.evaluation import error_percent, population_statistics, predict, predict_proba
+from ladder_jax.train.loop import Progress
+from ladder_jax.train.parallel import Parallel
+from ladder_jax.train.result import Model, Result
+from ladder_jax.train.run import CHECKPOINT_EVERY, finished_summary, train_and_evaluate
 from ladder_jax.weights import load
 
 if TYPE_CHECKING:
-    from ladder_jax.estimator import LadderClassifier
+    from ladder_jax.estimator.classifier import LadderClassifier
 
 __all__ = [
     "CHECKPOINT_EVERY",
@@ -96,7 +97,7 @@ def __getattr__(name: str) -> Any:
     if name != "LadderClassifier":
         raise AttributeError(f"module 'ladder_jax' has no attribute '{name}'")
     try:
-        from ladder_jax.estimator import LadderClassifier
+        from ladder_jax.estimator.classifier import LadderClassifier
     except ImportError as error:
         if (error.name or "").split(".")[0] != "sklearn":
             raise

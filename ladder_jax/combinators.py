@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from ladder_jax.batchnorm import per_unit
+from ladder_jax.ops.batchnorm import per_unit
 
 Apply = Callable[..., jax.Array]
 

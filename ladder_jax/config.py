@@ -17,7 +17,7 @@ from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Layer, Shape, by, parse_layer
 from ladder_jax.levels import Level, decoder_levels
 from ladder_jax.mlp_combinator import normal_name
-from ladder_jax.pooling import TIES
+from ladder_jax.ops.pooling import TIES
 
 STATISTICS = ("labelled", "unlabelled", "running")
 """Which rows' moments normalise at evaluation; the first is the paper's code's choice."""

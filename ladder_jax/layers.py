@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from ladder_jax.checks import whole
-from ladder_jax.convolution import convolve, convolve_dilated
 from ladder_jax.errors import ConfigError
-from ladder_jax.pooling import broadcast, global_mean, max_pool, unpool
+from ladder_jax.ops.convolution import convolve, convolve_dilated
+from ladder_jax.ops.pooling import broadcast, global_mean, max_pool, unpool
 
 Shape = tuple[int, ...]
 

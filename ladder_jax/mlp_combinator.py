@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import jax
 
-from ladder_jax.batchnorm import per_unit
 from ladder_jax.combinators import COMBINATORS, NO_U, Combinator
 from ladder_jax.errors import ConfigError
+from ladder_jax.ops.batchnorm import per_unit
 
 DEFAULT_HIDDEN = {"mlp": (4,), "augmented_mlp": (2, 2, 2)}
 """Hidden sizes where the configuration names none; the second is the best of Pezeshki et al."""

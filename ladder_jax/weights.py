@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from ladder_jax.batchnorm import Moments
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Preparation, Whitening
 from ladder_jax.errors import ConfigError, RunError
-from ladder_jax.model import init
-from ladder_jax.results import Model
+from ladder_jax.ladder.network import init
+from ladder_jax.ops.batchnorm import Moments
+from ladder_jax.train.result import Model
 
 FORMAT = 1
 """Version of the weights file; a reader refuses a later one."""

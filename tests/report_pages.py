@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import ladder_jax as lj
 from ladder_jax.identity import settings
-from ladder_jax.report import write_report
-from ladder_jax.results import summarize
+from ladder_jax.report.page import write_report
+from ladder_jax.train.result import summarize
 
 LADDER = lj.presets.get("mnist-ladder-100")
 

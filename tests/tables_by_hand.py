@@ -10,15 +10,15 @@ import numpy as np
 
 import ladder_jax as lj
 from ladder_jax.identity import run_config
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-import console
-import table_cells
-import table_rows
-import table_text
 import tables
+from cli import console
+from paper_tables import cells as table_cells
+from paper_tables import render as table_text
+from paper_tables import results as table_rows
 
 ERROR = {"labelled": 1.0, "unlabelled": 1.1, "running": 1.2}
 

@@ -15,10 +15,10 @@ import ladder_jax as lj
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-import array_work
 import arrays
 from array_columns import Columns
-from array_files import Rows, read_rows
+from own_rows import predict as array_work
+from own_rows.read import Rows, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("ant", "bee", "cat")

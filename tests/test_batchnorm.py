@@ -7,7 +7,7 @@ import pytest
 import reference_numpy as reference
 from flax import linen as nn
 
-from ladder_jax.batchnorm import (
+from ladder_jax.ops.batchnorm import (
     Moments,
     RunningMoments,
     init_running,

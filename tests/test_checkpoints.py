@@ -15,7 +15,7 @@ import pytest
 from test_runs import SETTINGS, without_seconds
 
 import ladder_jax as lj
-from ladder_jax.runfolder import RunFolder
+from ladder_jax.storage.run_folder import RunFolder
 
 DIGITS = Path(__file__).resolve().parent.parent / "experiments" / "digits.py"
 
@@ -102,7 +102,7 @@ def test_no_usable_checkpoint_is_one_clear_error(stopped):
 
 def test_numbers_that_changed_on_the_disk_are_noticed(stopped, monkeypatch):
     """Where the storage does not notice: one bit of the newest state is another one."""
-    from ladder_jax import checkpoints
+    from ladder_jax.train import checkpoints
 
     _, whole, go_on = stopped
     original, calls = checkpoints._unpack, []
@@ -168,7 +168,7 @@ def file_size_limit():
 
 
 def test_metrics_line_that_does_not_fit_is_not_begun(tmp_path, file_size_limit):
-    from ladder_jax import metrics_file
+    from ladder_jax.storage import files as metrics_file
 
     path = tmp_path / "metrics.jsonl"
     metrics_file.append(path, [{"seed": 1, "epoch": 1}])

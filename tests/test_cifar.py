@@ -20,7 +20,7 @@ from cifar_files import (
 from idx_files import error_of
 
 from ladder_jax.data import download, load
-from ladder_jax.data.cifar import read_cifar10
+from ladder_jax.data.files import read_cifar10
 from ladder_jax.errors import ConfigError
 
 GIVEN = os.environ.get("LADDER_DATA_DIR")  # before the tests' own setting

@@ -20,7 +20,7 @@ from cifar_files import (
 from idx_files import error_of
 
 from ladder_jax.data import load
-from ladder_jax.data.cifar import read_cifar10
+from ladder_jax.data.files import read_cifar10
 from ladder_jax.errors import DataError
 
 

@@ -24,8 +24,8 @@ def command(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LADDER_DATA_DIR", raising=False)
-    import common_flags
-    import console
+    from cli import console
+    from cli import flags as common_flags
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -213,8 +213,8 @@ def test_quiet_prints_only_the_result(command):
 
 
 def test_paper_error_stands_only_beside_its_own_row(command):
-    import console
-    from common_flags import Settings
+    from cli import console
+    from cli.flags import Settings
 
     preset = lj.presets.for_labels("mnist", "ladder", 100)
     chosen = Settings(preset, preset.config, preset.train_config, "", "runs/x")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax.plan import longest_chunk, make_plan, step_operations
-from ladder_jax.training import TrainData, cost_names, init_state, train_chunk
+from ladder_jax.train.schedule import longest_chunk, make_plan, step_operations
+from ladder_jax.train.step import TrainData, cost_names, init_state, train_chunk
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_convolutional_ladder_learns_whitened_images(stripes, tmp_path):
 
 
 def test_whitening_is_fitted_on_the_training_part_only(stripes, monkeypatch):
-    from ladder_jax import runs
+    from ladder_jax.train import run as runs
 
     class Fitted(Exception):
         pass

@@ -8,10 +8,10 @@ import reference_layers
 from jax import lax
 
 import ladder_jax as lj
-from ladder_jax.batchnorm import moments, normalize
-from ladder_jax.convolution import convolve
-from ladder_jax.costs import denoising_cost
-from ladder_jax.pooling import max_pool
+from ladder_jax.ladder.costs import denoising_cost
+from ladder_jax.ops.batchnorm import moments, normalize
+from ladder_jax.ops.convolution import convolve
+from ladder_jax.ops.pooling import max_pool
 
 
 def library(x, kernel, pad):

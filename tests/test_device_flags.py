@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import ladder_jax as lj
+from ladder_jax.storage import environment
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 
@@ -13,7 +14,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 def chosen(monkeypatch):
     """The settings that words on the command line of digits.py give."""
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    import common_flags
+    from cli import flags as common_flags
 
     def settings(*words):
         values = common_flags.define("digits", "50")
@@ -34,7 +35,7 @@ def chosen(monkeypatch):
 def test_flags_reach_the_training(chosen, monkeypatch, words, wanted):
     settings = chosen("--num_seeds=6", *words)
     assert settings.parallel == wanted
-    import console
+    from cli import console
 
     told = []
     monkeypatch.setattr(lj, "train_and_evaluate", lambda *a, **words: told.append(words))
@@ -53,10 +54,10 @@ def test_flags_reach_the_training(chosen, monkeypatch, words, wanted):
 )
 def test_what_is_trained_on_is_said(chosen, monkeypatch, capsys, words, used):
     settings = chosen("--matmul_precision=bfloat16", *words)
-    import console
+    from cli import console
 
     monkeypatch.setattr(lj, "train_and_evaluate", lambda *a, **words: None)
-    monkeypatch.setattr(lj.environment, "device", lambda devices: f"{len(devices)} x cpu")
+    monkeypatch.setattr(environment, "device", lambda devices: f"{len(devices)} x cpu")
     console.train(settings, lj.data.load("digits"), quiet=False)
     assert capsys.readouterr().out.splitlines() == [
         f"preparing the data, compiling the training step; {used}",
@@ -66,7 +67,7 @@ def test_what_is_trained_on_is_said(chosen, monkeypatch, capsys, words, used):
 
 def test_seeds_at_once_are_not_taken_for_one(monkeypatch):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    import progress
+    from cli import progress
 
     told = lj.Progress(1, 2, 1, 20, {"total": 1.0}, None, seed=4, seeds=3)
     assert progress._seed_text(told) == "3 seeds, mean costs: "

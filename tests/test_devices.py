@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax.parallel import Layout, pmap_epoch, replicate, unreplicate
-from ladder_jax.plan import make_plan
-from ladder_jax.training import TrainData, init_state
+from ladder_jax.train.parallel import Layout, pmap_epoch, replicate, unreplicate
+from ladder_jax.train.schedule import make_plan
+from ladder_jax.train.step import TrainData, init_state
 
 MLP = lj.LadderConfig((16, 4), (10, 1, 0.1), input_shape=(12,))
 CONV = lj.LadderConfig(

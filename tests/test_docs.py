@@ -31,7 +31,7 @@ SMALL_FLAGS = {
     "digits": ["--epochs=1", "--seed_mode=sequential", "--noreport"],
     "arrays": ["--steps=20"],
 }
-NEEDS_NAMES = {"ladder_jax.gamma.GammaWrapper"}  # run by test_gamma.py
+NEEDS_NAMES = {"ladder_jax.ladder.gamma.GammaWrapper"}  # run by test_gamma.py
 
 
 class Block(NamedTuple):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ladder_jax import environment
+from ladder_jax.storage import environment
 
 
 @pytest.fixture

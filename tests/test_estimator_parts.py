@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ladder_jax as lj
-from ladder_jax import buckets, choices, unlabelled
-from ladder_jax.scaling import fit_scaling
+from ladder_jax.estimator import defaults as choices
+from ladder_jax.estimator import labels as unlabelled
+from ladder_jax.estimator import padding as buckets
+from ladder_jax.estimator.scaling import fit_scaling
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax import buckets, choices, estimator
-from ladder_jax.plan import make_plan
+from ladder_jax.estimator import defaults as choices
+from ladder_jax.estimator import padding as buckets
+from ladder_jax.estimator.classifier import classifier as estimator
+from ladder_jax.train.schedule import make_plan
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from conv_cases import make_case as make_conv_case
 from test_equivalence import make_case
 
 import ladder_jax as lj
-from ladder_jax.evaluation import PREDICTION_ROWS
-from ladder_jax.model import running_statistics
+from ladder_jax.ladder.network import running_statistics
+from ladder_jax.train.evaluation import PREDICTION_ROWS
 
 
 def test_population_statistics_match_reference(precision):

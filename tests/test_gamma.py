@@ -13,9 +13,9 @@ import pytest
 from flax import linen as nn
 
 import ladder_jax as lj
-from ladder_jax import gamma as module
-from ladder_jax.batchnorm import standardize
-from ladder_jax.gamma import GammaWrapper, Noise
+from ladder_jax.ladder import gamma as module
+from ladder_jax.ladder.gamma import GammaWrapper, Noise
+from ladder_jax.ops.batchnorm import standardize
 
 ROWS_L, ROWS_U, INPUTS, K = 7, 11, 6, 4
 INPUT_NOISE, HIDDEN_NOISE = 0.25, (0.2, 0.35, 0.15)

@@ -9,7 +9,7 @@ from flax import linen as nn
 from test_gamma import INPUTS, MODES, ROWS_U, K, Normed, Plain, batch, normal
 
 import ladder_jax as lj
-from ladder_jax.gamma import GammaWrapper, Noise
+from ladder_jax.ladder.gamma import GammaWrapper, Noise
 
 
 @pytest.mark.parametrize(

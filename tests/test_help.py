@@ -13,13 +13,13 @@ import ladder_jax as lj
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 import arrays
-import common_flags
-import console
 import evaluate
 import flag_groups
 import plot
 import tables
-import tensorboard_mirror
+from cli import console
+from cli import flags as common_flags
+from cli import tensorboard as tensorboard_mirror
 
 COMMANDS = {
     "mnist": lambda: common_flags.define("mnist", "100"),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax import parallel
-from ladder_jax.parallel import Layout
-from ladder_jax.plan import longest_chunk, make_plan
-from ladder_jax.training import TrainData
+from ladder_jax.train import parallel
+from ladder_jax.train.parallel import Layout
+from ladder_jax.train.schedule import longest_chunk, make_plan
+from ladder_jax.train.step import TrainData
 
 CONFIG = lj.LadderConfig((32, 4), (10, 1, 0.1), input_shape=(12,))
 SETTINGS = lj.TrainConfig(labels=104, batch_size=96, labelled_batch_size=104)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ladder_jax as lj
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 
 LIBRARY = Path(lj.__file__).parent
 
@@ -20,7 +20,7 @@ import sys, time, types
 package = types.ModuleType("ladder_jax")
 package.__path__ = [{str(LIBRARY)!r}]
 sys.modules["ladder_jax"] = package
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 assert "jax" not in sys.modules
 ledger = Ledger(sys.argv[1])
 """

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ladder_jax.noise import standard_normal
+from ladder_jax.ops.noise import standard_normal
 
 SHAPES = [(), (0, 4), (3,), (200, 784), (5, 28, 28, 1), (3, 2, 7, 5, 2)]
 

@@ -11,8 +11,9 @@ import reference_combinators
 from plot_runs import HELD_OUT, copy, described, digits, flat, legend_of, metrics_of, runs
 
 import ladder_jax as lj
-from ladder_jax import plot_decoder, plots
-from ladder_jax.plot_decoder import U, Z
+from ladder_jax import plots
+from ladder_jax.plots import decoder as plot_decoder
+from ladder_jax.plots.decoder import U, Z
 
 
 def test_learning_curves_are_the_metrics():

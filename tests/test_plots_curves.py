@@ -9,7 +9,8 @@ from plot_runs import legend_of, runs
 from report_pages import write_run
 
 import ladder_jax as lj
-from ladder_jax import plot_style, plots
+from ladder_jax import plots
+from ladder_jax.plots import style as plot_style
 
 OTHERS = {"learning_rate": 0.01, "batch_size": 50, "decay_start": 0.5, "labelled_batch_size": 50}
 """So many settings that their names are too long for a legend."""

@@ -8,8 +8,8 @@ from report_pages import write_run
 
 import ladder_jax as lj
 from ladder_jax import plots
-from ladder_jax.plot_labels import points_of
-from ladder_jax.run_files import read_run, read_runs
+from ladder_jax.plots.labels import points_of
+from ladder_jax.storage.read_run import read_run, read_runs
 
 
 def line(preset, seed, error, part="test", data=(), **settings):

@@ -11,7 +11,7 @@ from plot_runs import HELD_OUT, described, digits, flat, runs
 
 import ladder_jax as lj
 from ladder_jax import plots
-from ladder_jax.plot_rows import Rows
+from ladder_jax.plots.rows import Rows
 
 
 @pytest.mark.parametrize("seed", [1, 2])

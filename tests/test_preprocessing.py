@@ -6,7 +6,7 @@ from idx_files import error_of
 from whitening_by_hand import SHAPE, D, N, gcn_by_hand, images
 
 from ladder_jax.data import preprocessing
-from ladder_jax.data.preprocessing import contrast_normalize, fit_whitening
+from ladder_jax.data.whitening import contrast_normalize, fit_whitening
 
 
 @pytest.fixture(params=[5000, 7], ids=["one_block", "blocks"])

@@ -8,7 +8,7 @@ from jax.extend.core import jaxprs_in_params
 from test_equivalence import ROWS_L, ROWS_U, WEIGHTS, make_case
 
 import ladder_jax as lj
-from ladder_jax.costs import combine
+from ladder_jax.ladder.costs import combine
 
 
 def products(config, variables, batch):

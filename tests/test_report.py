@@ -9,7 +9,7 @@ from report_pages import report, write_run
 
 import ladder_jax as lj
 from ladder_jax import plots
-from ladder_jax.report import write_report
+from ladder_jax.report.page import write_report
 
 
 def test_numbers_are_those_of_the_files(blobs, tiny_config, tmp_path):

@@ -16,7 +16,7 @@ from ladder_jax.identity import run_config, settings
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))
 
-import common_flags  # noqa: E402
+from cli import flags as common_flags  # noqa: E402
 
 
 def parsed(line):
@@ -90,7 +90,7 @@ def test_the_same_fit_makes_the_same_run(monkeypatch, tmp_path, layers, shape):
         raise lj.StoppedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ladder_jax.estimator.train_and_evaluate", train)
+    monkeypatch.setattr("ladder_jax.estimator.classifier.train_and_evaluate", train)
     x, y = np.random.default_rng(0).normal(size=(90, *shape)), np.arange(90) % 3
     y[30:] = -1
     others = {"random_state": 3, "scaling": "range", "steps": 176}

@@ -8,13 +8,13 @@ import pytest
 from test_runs import SETTINGS, read_lines, without_seconds
 
 import ladder_jax as lj
-from ladder_jax import parallel
+from ladder_jax.train import parallel
 
 
 @pytest.mark.parametrize("chunks", [1, 3, 8, 11])
 def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeypatch, chunks):
     """Stopped inside and between epochs; also with the running statistics tracked."""
-    monkeypatch.setattr("ladder_jax.plan.MAX_CHUNK_STEPS", 2)
+    monkeypatch.setattr("ladder_jax.train.schedule.MAX_CHUNK_STEPS", 2)
     settings = dataclasses.replace(
         SETTINGS, batch_size=50, validation=30, statistics="running", labels=8
     )
@@ -77,7 +77,7 @@ def test_run_stopped_between_todays_chunk_boundaries_continues(
 ):
     """As of a run that was begun on another kind of device: single steps, then five at once."""
     calls = []
-    monkeypatch.setattr("ladder_jax.plan.MAX_CHUNK_STEPS", 1)
+    monkeypatch.setattr("ladder_jax.train.schedule.MAX_CHUNK_STEPS", 1)
     with pytest.raises(lj.StoppedError):
         lj.train_and_evaluate(
             tiny_config,

@@ -143,7 +143,7 @@ def test_any_damage_to_a_file_of_a_run_is_one_line_or_none(
 
 def test_run_set_aside_in_part_can_still_go_on(tiny_config, blobs, tmp_path, monkeypatch):
     """--noresume killed between any two of its renames."""
-    from ladder_jax import runfolder
+    from ladder_jax.storage import run_folder as runfolder
 
     settings = dataclasses.replace(SETTINGS, epochs=1)
     whole = lj.train_and_evaluate(tiny_config, settings, blobs, workdir=tmp_path / "whole")

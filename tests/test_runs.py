@@ -109,7 +109,7 @@ def test_validation_leaves_the_test_set_alone(tiny_config, blobs, monkeypatch):
 
 
 def test_test_set_is_looked_at_once_at_the_end(tiny_config, blobs, monkeypatch):
-    from ladder_jax import trainer
+    from ladder_jax.train import loop as trainer
 
     looks, original = [], trainer.Trainer.error_percent
 
@@ -125,7 +125,7 @@ def test_test_set_is_looked_at_once_at_the_end(tiny_config, blobs, monkeypatch):
 def test_diverged_run_names_epoch_step_and_cost_and_keeps_its_files(
     tiny_config, blobs, tmp_path, monkeypatch
 ):
-    from ladder_jax import trainer
+    from ladder_jax.train import loop as trainer
 
     original, calls = trainer._train_chunk, []
 
@@ -151,7 +151,7 @@ def test_diverged_run_names_epoch_step_and_cost_and_keeps_its_files(
 @pytest.mark.parametrize("at", [4, 6])
 def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, monkeypatch, at):
     """The gradient of an epoch's last step shows in no cost of that epoch."""
-    from ladder_jax import trainer
+    from ladder_jax.train import loop as trainer
 
     original, calls = trainer._train_chunk, []
 

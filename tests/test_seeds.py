@@ -151,7 +151,7 @@ def poisoned(monkeypatch):
     """Makes the run of one seed, or all of them, not a number from its second epoch on."""
 
     def poison(seeds):
-        from ladder_jax import trainer
+        from ladder_jax.train import loop as trainer
 
         original, calls = trainer.Trainer._check_finite, []
 
@@ -204,7 +204,8 @@ def test_seed_that_diverges_in_its_last_step_stays_diverged(
     tiny_config, blobs, tmp_path, monkeypatch, mode
 ):
     """It shows in no cost and its metrics are whole; the process ends before result.json."""
-    from ladder_jax import runs, trainer
+    from ladder_jax.train import loop as trainer
+    from ladder_jax.train import run as runs
 
     original = trainer.Trainer._save
 

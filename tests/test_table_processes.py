@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = f"""
 import dataclasses, sys
 sys.path.insert(0, {str(ROOT / "experiments")!r})
-import console, table_cells, tables
+import tables
+from cli import console
+from paper_tables import cells as table_cells
 import ladder_jax as lj
 
 config = lj.LadderConfig((10,), (0, 0), input_shape=(64,))  # compiles fast

@@ -8,7 +8,7 @@ import pytest
 from tables_by_hand import ERROR, LADDER, Command, small_data
 
 import ladder_jax as lj
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 
 LOAD = lj.data.load
 
@@ -187,7 +187,7 @@ def test_seeds_of_a_cell_are_trained_at_once_where_devices_are_made_for_that(com
 
 
 def test_group_that_cannot_be_trained_at_once_is_made_one_by_one(command, monkeypatch):
-    import console
+    from cli import console
 
     train = command.train
 

@@ -10,13 +10,13 @@ import pytest
 from tables_by_hand import CELLS, LADDER, Command, line, small_preset
 
 import ladder_jax as lj
-from ladder_jax.ledger import Ledger
+from ladder_jax.storage.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-import common_flags
-import console
-from table_rows import identity
+from cli import console
+from cli import flags as common_flags
+from paper_tables.results import identity
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import ladder_jax as lj
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-import table_cells
-import table_rows
-import table_text
+from paper_tables import cells as table_cells
+from paper_tables import render as table_text
+from paper_tables import results as table_rows
 
 
 def test_statistics_by_hand():

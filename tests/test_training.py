@@ -7,8 +7,8 @@ import pytest
 import reference_numpy as reference
 
 import ladder_jax as lj
-from ladder_jax.plan import annealing_factor, learning_rate, make_plan
-from ladder_jax.training import (
+from ladder_jax.train.schedule import annealing_factor, learning_rate, make_plan
+from ladder_jax.train.step import (
     TrainData,
     epoch_orders,
     init_state,
@@ -117,7 +117,7 @@ def test_the_real_step_is_adam_at_the_annealed_rate(epoch):
 
 
 def test_every_step_has_its_own_noise(monkeypatch):
-    from ladder_jax import training
+    from ladder_jax.train import step as training
 
     drawn = []
 
@@ -216,7 +216,7 @@ def seen_rows(plan, data, chunks=1):
         )
         return state.replace(step=state.step + 1), {}
 
-    from ladder_jax import training
+    from ladder_jax.train import step as training
 
     original, training.train_step = training.train_step, record
     try:

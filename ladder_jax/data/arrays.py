@@ -12,7 +12,7 @@ from ladder_jax.errors import DataError
 
 Array = npt.NDArray[Any]
 
-PREPROCESSINGS = ("gcn_zca",)  # what ladder_jax.data.preprocessing can do
+PREPROCESSINGS = ("gcn_zca",)  # what ladder_jax.data.whitening can do
 
 _MAX_CLASSES = 1_000_000  # a stray label of a billion must not become a layer of that width
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.data import cifar, download
+from ladder_jax.data import download
+from ladder_jax.data import files as cifar
 from ladder_jax.data.dataset import Dataset, from_arrays
 from ladder_jax.data.idx import read_idx
 from ladder_jax.errors import ConfigError, DataError

@@ -1,0 +1,1 @@
+"""What the commands share: flags, console, progress, signals."""

@@ -1,0 +1,67 @@
+"""metrics.jsonl as TensorBoard shows it, in the folder tensorboard/ of a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ladder_jax as lj
+from ladder_jax.errors import while_writing
+from ladder_jax.storage import files as metrics_file
+
+
+class Mirror:
+    """Writes what is new in a run's metrics.jsonl, whenever it is called.
+
+    The folder is made anew by each process, from the first epoch on: it holds nothing that
+    metrics.jsonl does not.
+
+    Args:
+      workdir: the run folder.
+
+    Raises:
+      ConfigError: tensorboardX is not installed.
+    """
+
+    def __init__(self, workdir: str):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            problem = "needs tensorboardX: pip install tensorboardX (or the extra tensorboard)"
+            raise lj.ConfigError("tensorboard", "true", problem) from None
+        self._writer_of, self._metrics = SummaryWriter, Path(workdir, "metrics.jsonl")
+        self._folder, self._started = Path(workdir, "tensorboard"), False
+        self._writers: dict[int, Any] = {}
+        self._done: dict[int, int] = {}
+
+    def __call__(self, progress: lj.Progress) -> None:
+        """As ``on_progress`` of ``lj.train_and_evaluate``: after each epoch."""
+        if progress.metrics is not None:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Writes what is new; of a finished run everything."""
+        with while_writing(self._folder):
+            if not self._started and self._folder.is_dir():
+                shutil.rmtree(self._folder)
+            self._started = True
+            for seed, lines in metrics_file.read(self._metrics).items():
+                self._write(seed, lines)
+
+    def close(self) -> None:
+        """Leaves complete files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write(self, seed: int, lines: list[dict[str, Any]]) -> None:
+        done = self._done.get(seed, 0)
+        if done == len(lines):
+            return
+        if seed not in self._writers:
+            self._writers[seed] = self._writer_of(str(self._folder / f"seed{seed}"))
+        for line in lines[done:]:
+            for name, value in line.items():
+                if name not in ("seed", "epoch"):
+                    self._writers[seed].add_scalar(name, value, line["epoch"])
+        self._done[seed] = len(lines)

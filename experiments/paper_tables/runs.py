@@ -1,0 +1,235 @@
+"""Makes the runs that a table lacks, one after the other, and enters each into the ledger."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import table_groups
+from cli import console
+from cli.flags import Settings
+
+import ladder_jax as lj
+from ladder_jax.identity import run_config
+from ladder_jax.storage import environment
+from ladder_jax.storage.ledger import Ledger
+from paper_tables.cells import Cell
+from paper_tables.render import Report
+from paper_tables.results import Line, identity, make_rows, run_of
+
+Run = tuple[Cell, int]
+"""A cell and a seed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command line asks for.
+
+    Attributes:
+      title: of the table.
+      command: what was typed.
+      cells: of the whole table.
+      asked: the runs that should be in the ledger in the end, first things first.
+      ledger: where finished runs are.
+      workdir: folder of the run folders.
+      data_dir: for ``data.load``.
+      quiet: print no progress.
+      parallel: devices, and whether they train several seeds at once.
+      at_once: how many at most.
+    """
+
+    title: str
+    command: str
+    cells: list[Cell]
+    asked: list[Run]
+    ledger: Ledger
+    workdir: str
+    data_dir: str | None
+    quiet: bool
+    parallel: lj.Parallel
+    at_once: int
+
+    def missing(self) -> list[Run]:
+        """The runs that are asked for and not in the ledger."""
+        done = {run_of(line) for line in self.ledger.lines()}
+        return [(cell, seed) for cell, seed in self.asked if (identity(cell), seed) not in done]
+
+    def report(self) -> Report:
+        """The table as the ledger has it now."""
+        rows = make_rows(self.cells, self.ledger.lines())
+        return Report(self.title, self.command, rows, len(self.asked), len(self.missing()))
+
+    def settings(self, run: Run) -> Settings:
+        """A run as the training commands describe it."""
+        cell, seed = run
+        folder = os.path.join(self.workdir, cell.folder(seed))
+        return Settings(cell.preset, cell.config, cell.settings(seed), "", folder)
+
+    def say(self, text: str) -> None:
+        """Prints, unless it should be quiet."""
+        if not self.quiet:
+            print(text, flush=True)
+
+
+def run_missing(job: Job, after_each: Callable[[], object]) -> bool:
+    """Makes the missing runs; whether all could be made.
+
+    A run that another process is making is left to it.
+    """
+    load, good = _Data(job.data_dir), True
+    pending = job.missing()
+    job.say(f"{len(pending)} of {len(job.asked)} runs are missing")
+    for runs in table_groups.group(pending, job.parallel, job.at_once):
+        if _claim_and_make_together(job, runs, load):
+            after_each()
+    pending = job.missing()
+    while pending:
+        busy, worked = [], False
+        for run in pending:
+            outcome = _claim_and_make(job, run, load)
+            if outcome == "made":
+                after_each()
+            elif outcome == "busy":
+                busy.append(run)
+            worked |= outcome == "made"
+            good &= outcome != "failed"
+        if busy and not worked:
+            job.say(f"{len(busy)} of them are being made by another process")
+        pending = busy if worked else []  # the other process may have been stopped since
+    return good
+
+
+def _claim_and_make(job: Job, run: Run, load: _Data) -> Literal["made", "there", "busy", "failed"]:
+    cell, seed = run
+    claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
+    if claim is None:
+        return "busy"
+    with claim, _own_signals():
+        missing = job.missing()
+        if run not in missing:
+            return "there"  # another process has finished it since
+        job.say(f"{cell.name} seed {seed}; {len(missing)} still to make")
+        try:
+            line = _make(job, run, load)
+        except lj.RunError as error:  # of this run's folder; the others have their own
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            return "failed"
+        job.ledger.append(line)
+        return "made"
+
+
+def _claim_and_make_together(job: Job, runs: list[Run], load: _Data) -> bool:
+    """Whether they were made; if not they are left to be made one by one."""
+    with ExitStack() as held:
+        for cell, seed in runs:
+            claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
+            if claim is None:
+                return False
+            held.enter_context(claim)
+        held.enter_context(_own_signals())
+        cell, first = runs[0]
+        missing = job.missing()
+        if not all(run in missing for run in runs) or any(_made_before(job, run) for run in runs):
+            return False
+        job.say(f"{cell.name} seeds {first} to {runs[-1][1]} at once")
+        chosen = table_groups.settings(runs, job.workdir, job.parallel)
+        try:
+            lines = table_groups.make(runs, chosen, load, _line, job.quiet)
+        except (lj.RunError, lj.DivergedError, lj.ConfigError) as error:
+            job.say(f"not at once: {error}")
+            return False
+        for line in lines:
+            job.ledger.append(line)
+    return True
+
+
+def _made_before(job: Job, run: Run) -> bool:
+    chosen = job.settings(run)
+    return bool(lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config))
+
+
+def _make(job: Job, run: Run, load: _Data) -> Line:
+    """The ledger's line of a run: finished before, or trained now."""
+    chosen = job.settings(run)
+    config, train_config = chosen.config, chosen.train_config
+    summary = lj.finished_summary(chosen.workdir, config, train_config)
+    if summary:
+        finished = os.path.getmtime(os.path.join(chosen.workdir, "result.json"))
+        job.say(f"was finished before in {chosen.workdir}")
+    else:
+        data, started = load(chosen.preset.dataset), time.time()
+        try:
+            summary = console.train(chosen, data, quiet=job.quiet).summary
+        except lj.DivergedError as error:
+            job.say(str(error))
+            summary = _diverged(str(error), chosen, data, time.time() - started)
+        finished = time.time()
+    line = _line(run, summary, finished)
+    if run_of(line) != (identity(run[0]), run[1]):
+        raise lj.RunError(f"workdir={chosen.workdir}: holds a run on other data; remove it")
+    return line
+
+
+def _line(run: Run, summary: dict[str, Any], finished: float) -> Line:
+    cell, seed = run
+    (found,) = (found for found in summary["runs"] if found["seed"] == seed)
+    when = datetime.datetime.fromtimestamp(finished, datetime.UTC)
+    return {
+        "cell": cell.name,
+        **found,
+        **{name: summary[name] for name in ("config", "versions", "device", "wall_seconds")},
+        "finished": when.isoformat(timespec="seconds"),
+    }
+
+
+def _diverged(reason: str, chosen: Settings, data: lj.Dataset, seconds: float) -> dict[str, Any]:
+    """What result.json would hold."""
+    # The rest is advice, and the folder on this machine.
+    reason = reason.split(";")[0]
+    seed = chosen.train_config.seed
+    return {
+        "runs": [{"seed": seed, "test_error_percent": None, "reason": reason}],
+        "config": run_config(chosen.config, chosen.train_config, data),
+        "versions": environment.versions(),
+        "device": environment.device(),
+        "wall_seconds": round(seconds, 1),
+    }
+
+
+class _Data:
+    """Loads each data set once, when it is first needed."""
+
+    def __init__(self, data_dir: str | None):
+        self.data_dir = data_dir
+        self.loaded: dict[str, lj.Dataset] = {}
+
+    def __call__(self, name: str) -> lj.Dataset:
+        if name not in self.loaded:
+            self.loaded[name] = lj.data.load(name, data_dir=self.data_dir)
+        return self.loaded[name]
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Training leaves its handlers of Ctrl-C and SIGTERM behind: takes them off again.
+
+    They note the first signal and put the system's default in their own place. One that came
+    after the last step, when nothing was left to stop, is obeyed here, with the run in the ledger.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        now = {number: signal.getsignal(number) for number in before}
+        late = [n for n in now if now[n] is signal.SIG_DFL and before[n] is not signal.SIG_DFL]
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in late:
+        signal.raise_signal(number)

@@ -1,0 +1,1 @@
+"""``LadderClassifier``, a ladder network with the interface of scikit-learn."""

@@ -1,0 +1,126 @@
+"""What ``LadderClassifier`` takes where its user says nothing.
+
+The numbers were chosen on data sets and seeds that are reported nowhere; docs/results.md names
+them and shows what else was tried.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ladder_jax import presets
+from ladder_jax.checks import choice, sequence, whole
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.errors import ConfigError
+from ladder_jax.estimator import padding as buckets
+from ladder_jax.estimator.scaling import SCALINGS
+from ladder_jax.layers import Shape
+
+HIDDEN = (100, 50)
+"""Units of the hidden layers for rows of features."""
+
+WEIGHTS = (10.0, 1.0, 0.1)
+"""λ(0), λ(1) and that of each layer above."""
+
+INPUT_NOISE, HIDDEN_NOISE = 0.1, 0.3
+"""Standard deviation on inputs of variance 1, and after each normalisation above."""
+
+IMAGE_NETWORK = "conv_small"
+
+_EPOCHS, _EPOCH_STEPS = 50, 32  # at most, at least: the learning rate is annealed by epochs
+
+NETWORKS = {
+    "conv_small": "mnist-conv_small_gamma-100",
+    "conv_large": "cifar10-gamma-4000",
+    "conv_fc": "mnist-conv_fc-100",
+}
+"""Name of a network for images -> the row of the paper's tables that it is from."""
+
+
+def network(
+    layers: Any, denoising_weights: Any, input_shape: Shape, num_classes: int, **settings: Any
+) -> LadderConfig:
+    """The network for rows of that shape.
+
+    Args:
+      layers: hidden layers, as ``LadderConfig`` takes them, or with commas between them in one
+        string; on top comes a dense layer with a unit for each class. Or one of ``NETWORKS``. None
+        takes ``HIDDEN``, and ``IMAGE_NETWORK`` for images.
+      denoising_weights: λ(0)…λ(L). None takes ``WEIGHTS`` or those of the named network.
+      input_shape: of one row.
+      num_classes: K.
+      **settings: further fields of ``LadderConfig``. A noise of None is one of the two above, or
+        that of the named network.
+
+    Raises:
+      ConfigError: layers or weights that cannot be used.
+    """
+    if layers is None:
+        layers = HIDDEN if len(input_shape) == 1 else IMAGE_NETWORK
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(layers, str) and layers in NETWORKS:
+        row = presets.get(NETWORKS[layers]).config
+        stack: tuple[Any, ...] = tuple(
+            _with_classes(str(layer), num_classes) for layer in row.layers
+        )
+        fields = ("activation", "top_scale", "input_noise", "hidden_noise")
+        settings = {name: getattr(row, name) for name in fields} | settings
+        weights = row.denoising_weights
+    else:
+        if isinstance(layers, str):
+            layers = [word for word in layers.replace(",", " ").split() if word]
+        stack = (*sequence("layers", layers), num_classes)
+        if len(stack) == 1:
+            raise ConfigError("layers", "()", "needs at least one hidden layer")
+        settings = {"input_noise": INPUT_NOISE, "hidden_noise": HIDDEN_NOISE} | settings
+        low, high, *_ = WEIGHTS
+        weights = (low, high, *[WEIGHTS[-1]] * (len(stack) - 1))
+    return LadderConfig(
+        layers=stack,
+        denoising_weights=weights if denoising_weights is None else denoising_weights,
+        input_shape=input_shape,
+        **settings,
+    )
+
+
+def configs(
+    parameters: Mapping[str, Any], input_shape: Shape, num_classes: int, rows: int, seed: int = 0
+) -> tuple[LadderConfig, TrainConfig]:
+    """The network and the training settings of a fit.
+
+    Args:
+      parameters: those of a ``LadderClassifier``, by name.
+      input_shape: of one row.
+      num_classes: K.
+      rows: N, labelled or not.
+      seed: of the training.
+
+    Raises:
+      ConfigError: a parameter that cannot be used.
+    """
+    own = parameters
+    choice("scaling", own["scaling"], SCALINGS)
+    names = ("layers", "denoising_weights", "input_noise", "hidden_noise", "combinator")
+    layers, weights, *_ = (own[name] for name in names)
+    noises = {name: own[name] for name in names[2:]}
+    config = network(layers, weights, input_shape, num_classes, **noises)
+    batches: dict[str, Any] = {
+        name: buckets.batch_of(name, own[name], rows)
+        for name in ("batch_size", "labelled_batch_size")
+    }
+    same = {name: own[name] for name in ("decay_start", "learning_rate", "statistics")}
+    settings = TrainConfig(labels="all", labelled_order="independent", seed=seed, **batches, **same)
+    steps = whole("steps", own["steps"], 1)
+    longest = buckets.longest_epoch(rows, settings.batch_size)
+    epochs = max(min(_EPOCHS, max(1, round(steps / _EPOCH_STEPS))), -(-steps // longest))
+    steps_per_epoch = max(1, round(steps / epochs))
+    return config, dataclasses.replace(settings, epochs=epochs, steps_per_epoch=steps_per_epoch)
+
+
+def _with_classes(layer: str, num_classes: int) -> str:
+    """The text form of a layer of the paper's, ten units of which stand for ten classes."""
+    kind, _, rest = layer.partition(":")
+    units, *further = rest.split(":") if rest else [""]
+    return ":".join([kind, str(num_classes), *further]) if units == "10" else layer

@@ -1,0 +1,113 @@
+"""The costs of Algorithm 1.
+
+| symbol | name | source |
+|---|---|---|
+| −log P(ỹ = t) | supervised cost, corrupted labelled rows | Algorithm 1 |
+| ẑ_BN(l) = (ẑ(l) − μ(l))/√(σ²(l) + ε) | with the clean moments; at l = 0 just ẑ(0) | Algorithm 1 |
+| C(l) = ‖z(l) − ẑ_BN(l)‖²/D_l, batch mean | denoising cost | section 2, the authors' code |
+| C = supervised + Σ λ(l) C(l) | total | Algorithm 1 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ladder_jax.config import LadderConfig
+from ladder_jax.ladder.encoder import Activations
+from ladder_jax.ops.batchnorm import Moments, normalize
+
+
+class Costs(NamedTuple):
+    """Scalar costs of one step.
+
+    Attributes:
+      supervised: mean cross-entropy of the corrupted labelled rows, in nats.
+      denoising: C(0)…C(L), unweighted; None where λ(l) is 0 or there is no ẑ.
+      total: supervised + Σ λ(l) C(l).
+    """
+
+    supervised: jax.Array
+    denoising: tuple[jax.Array | None, ...]
+    total: jax.Array
+
+
+def cross_entropy(logits_BxK: jax.Array, labels_B: jax.Array) -> jax.Array:
+    """−log P(t) of each row, in nats. (B, K), whole numbers (B,) -> (B,)."""
+    chex.assert_rank([logits_BxK, labels_B], [2, 1])
+    return optax.softmax_cross_entropy_with_integer_labels(logits_BxK, labels_B)
+
+
+def denoising_cost(z_BxD: jax.Array, z_hat_BxD: jax.Array, clean: Moments | None) -> jax.Array:
+    """‖z − ẑ_BN‖² of each row, divided by the number of its elements. -> (B,).
+
+    Args:
+      z_BxD: clean target.
+      z_hat_BxD: reconstruction.
+      clean: moments of the clean pass at this layer, or None at the input.
+    """
+    chex.assert_equal_shape([z_BxD, z_hat_BxD])
+    if clean is not None:
+        z_hat_BxD = normalize(z_hat_BxD, clean)
+    return jnp.square(z_BxD - z_hat_BxD).mean(tuple(range(1, z_BxD.ndim)))
+
+
+def row_mean(
+    cost_B: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """Mean over rows; with ``axis_name`` this device's share of it. (B,) -> ().
+
+    The mean of the devices' shares is the weighted mean over all rows, also where the devices'
+    weights differ in sum.
+    """
+    if weight_B is None:
+        return cost_B.mean()
+    count = weight_B.sum()
+    if axis_name is not None:
+        count = jax.lax.pmean(count, axis_name)
+    return (cost_B * weight_B).sum() / count
+
+
+def combine(
+    config: LadderConfig,
+    logits_BxK: jax.Array,
+    labels_B: jax.Array,
+    x_BxD: jax.Array,
+    clean: Activations | None,
+    z_hat: Sequence[jax.Array | None],
+    weights: tuple[jax.Array, jax.Array] | None = None,
+    axis_name: str | None = None,
+) -> Costs:
+    """All costs of a step; the one place where they are reduced over rows.
+
+    Args:
+      config: the network.
+      logits_BxK: corrupted labelled rows' logits.
+      labels_B: their classes.
+      x_BxD: unlabelled inputs, the target at the input layer.
+      clean: clean pass over the unlabelled rows; None if only the input has a cost.
+      z_hat: reconstructions of the unlabelled rows.
+      weights: (B_l,) and (B_u,), of the labelled and of the unlabelled rows; None: all alike.
+      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows lie. The costs are then
+        this device's own; their mean over the devices is that of the whole batch.
+    """
+    weight_l, weight_u = weights or (None, None)
+    supervised = row_mean(cross_entropy(logits_BxK, labels_B), weight_l, axis_name)
+    denoising: list[jax.Array | None] = [None] * len(config.shapes)
+    total = supervised
+    for i in config.cost_layers:
+        reconstruction = z_hat[i]
+        assert reconstruction is not None, f"layer {i} has a cost but no reconstruction"
+        if i == 0:
+            cost_B = denoising_cost(x_BxD, reconstruction, None)
+        else:
+            assert clean is not None, "a cost above the input needs the clean pass"
+            cost_B = denoising_cost(clean.z[i], reconstruction, clean.moments(i))
+        denoising[i] = cost = row_mean(cost_B, weight_u, axis_name)
+        total = total + config.denoising_weights[i] * cost
+    return Costs(supervised, tuple(denoising), total)

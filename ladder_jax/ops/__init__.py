@@ -1,0 +1,1 @@
+"""Operations on arrays: batch normalisation, convolution, pooling, noise."""

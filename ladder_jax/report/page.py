@@ -1,0 +1,185 @@
+"""report.html: a run folder as one page that needs nothing else, no network and no scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.errors import RunError
+from ladder_jax.ladder.network import parameter_counts
+from ladder_jax.layers import by
+from ladder_jax.plots import CAPTIONS, PICTURES, write_whole
+from ladder_jax.presets import Preset
+from ladder_jax.report.reproduce import how, meanings, model_name, nearest_preset, network_name
+from ladder_jax.report_html import Html, chart, is_number, is_png, picture, section, table, tag
+from ladder_jax.report_result import by_statistics, result
+from ladder_jax.storage.read_run import Json, Run, plain, read_run
+
+# Control characters and halves of characters, which names from files may hold.
+_NO_TEXT = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
+
+
+def write_report(run: str | os.PathLike[str]) -> Path:
+    """Writes report.html into a run folder, from the files there alone.
+
+    The run may be unfinished. The same files give the same bytes.
+
+    Args:
+      run: the folder.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      RunError: it is no run folder, a file there is damaged, or the page cannot be written.
+    """
+    path = Path(run) / "report.html"
+    text = re.sub(_NO_TEXT, "\ufffd", _page(read_run(os.path.abspath(run))))
+    return write_whole(path, text)
+
+
+def _page(run: Run) -> str:
+    row = nearest_preset(run)
+    labels = f"{run.train_config.labels} labels"
+    count = run.label_count(run.train_config.seed)
+    if run.data.get("split") and count is not None:  # all that there are, so "all" says nothing
+        labels = f"{count:,} labels of {run.data['rows']:,} rows"
+    title = f"{model_name(run.config)} on {run.data['name']}, {labels}"
+    weights = plain(run.config.denoising_weights).replace(",", ", ")
+    about = f"{network_name(run.config)} · λ = {weights} · {run.seeds} · folder "
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Html(Path(__file__).with_name("page.css").read_text("utf-8"))),
+    )
+    top = tag("header", tag("h1", title), tag("p", about, tag("code", run.path.name)))
+    parts = (result, by_statistics, _pictures, _data, _configuration, _reproduce)
+    body = tag("body", top, tag("main", *(part(run, row) for part in parts)))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _pictures(run: Run, row: Preset | None) -> Html:
+    """Curves from metrics.jsonl, then what lies in figures/."""
+    try:
+        found = {path.stem: path.read_bytes() for path in (run.path / "figures").glob("*.png")}
+    except OSError as error:
+        raise RunError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    content = []
+    if not is_png(found.get("learning_curves", b"")):  # it shows the same
+        curves = _curve(run, "cost/total", "total cost")
+        curves += _curve(run, "validation_error_percent", "validation error in %")
+        content.append(tag("div", *curves, class_="curves"))
+    order = [stem for stem in PICTURES if stem in found] + sorted(found.keys() - {*PICTURES})
+    content += [picture(stem, found[stem], CAPTIONS.get(stem, "")) for stem in order]
+    if not found:
+        install, plot = tag("code", "pip install matplotlib"), "python experiments/plot.py RUN"
+        content.append(tag("p", "More pictures: ", install, ", then ", tag("code", plot), "."))
+    return section("Pictures", *content)
+
+
+def _curve(run: Run, field: str, label: str) -> list[Html]:
+    lines = []
+    for _, own in sorted(run.metrics.items()):
+        values: list[Any] = [line.get(field) for line in own]
+        if all(map(is_number, values)):
+            lines.append(values)
+    about = "Cross-entropy of the labelled rows plus the weighted denoising costs, averaged over "
+    about = f"{about}each epoch" if field == "cost/total" else "Error on the held-out rows"
+    each = "; one line for each seed." if len(lines) > 1 else "."
+    return [tag("figure", chart(label, lines), tag("figcaption", about, each))] if lines else []
+
+
+def _data(run: Run, row: Preset | None) -> Html:
+    rows, train, split = run.data["rows"], run.train_config, run.data.get("split")
+    counts = sorted(set(run.labelled.values()))
+    labelled = " to ".join(map(str, counts[:1] + counts[1:][-1:])) or str(train.labels)
+    if train.labels != "all" and not split:
+        classes = run.config.num_classes
+        labelled += f", balanced: {int(train.labels) // classes} of each of {classes} classes"
+    used = f"{rows - train.validation:,}" if train.validation and not split else f"{rows:,}"
+    own_rows = "each seed's own" if train.data_seed is None else f"from data seed {train.data_seed}"
+    facts = [
+        ["name", run.data["name"]],
+        ["training rows", used],
+        ["fingerprint", tag("code", run.data.get("sha256", "–"))],
+        ["labelled rows", labelled],
+        ["held-out rows", f"{train.validation:,}" if train.validation else "none"],
+        ["choice of these", f"the caller's, fingerprint {split}" if split else own_rows],
+        ["seeds of the runs", run.seeds],
+    ]
+    about = "Rows without a label are not trained on. Those with one are in "
+    if run.config.cost_layers:
+        about = "The rows with labels also take part without them. Which they are is in "
+    words = tag("p", about, tag("code", "label_indices.json"), ".")
+    return section("Data", table("What the network was trained on", [], facts), words)
+
+
+def _configuration(run: Run, row: Preset | None) -> Html:
+    config, counts = run.config, parameter_counts(run.config)
+    layers: list[list[object]] = []
+    for i, kind in enumerate(["input", *map(str, config.layers)]):
+        level, noise = config.levels[i], plain(config.noise_levels[i])
+        weight = plain(config.denoising_weights[i]) if i in config.cost_layers else "–"
+        layers.append([i, kind, by(config.shapes[i]), f"{counts[i]:,}", weight, noise])
+        layers[-1].append(level.name if level else "–")
+    heads = ["layer", "kind", "shape", "parameters", "λ", "noise", "combinator"]
+    about = (
+        "λ weighs a layer's denoising cost. The noise is the standard deviation of what is added "
+        "to the layer in training. The combinator makes the reconstruction ẑ from the noisy layer "
+        "and the signal from above. – is a layer without that."
+    )
+    default = LadderConfig(config.layers, config.denoising_weights, input_shape=config.input_shape)
+    base = default.to_json() | TrainConfig().to_json()
+    if row:
+        base = row.config.to_json() | row.train_config.to_json()
+    settings, own, means = [], config.to_json() | run.train_config.to_json(), meanings(run)
+    for name in own:
+        same = own[name] == base[name]
+        if name in means or not same:
+            other: object = "unchanged" if same else tag("b", f"changed from {_shown(name, base)}")
+            other = "–" if name in ("seed", "data_seed") or run.is_fit else other
+            settings.append([name, _shown(name, own), other, means.get(name, "see the layers")])
+    beside = "–" if run.is_fit else row.name if row else "the default"  # a fit has its own
+    titles = ["setting", "value", beside, "meaning"]
+    return section(
+        "Configuration",
+        tag("p", about),
+        table(f"Layers, {sum(counts):,} parameters in all", heads, layers),
+        table("Settings", titles, settings),
+    )
+
+
+def _shown(name: str, settings: Json) -> str:
+    """A setting's value, and in words what an absent one stands for."""
+    absent = {"data_seed": "the seed", "steps_per_epoch": "a whole pass"}
+    return plain(settings[name]) if settings[name] is not None else absent[name]
+
+
+def _reproduce(run: Run, row: Preset | None) -> Html:
+    again = f"runs/{run.path.name}-again"
+    content = [tag("p", "In the project's folder, as a run of its own:"), *how(run, row, again)]
+    versions = dict(run.result.get("versions", {}))
+    commit, dirty = versions.pop("git_commit", None), versions.pop("git_dirty", None)
+    if run.result:
+        state = ", with changes that are in no commit" if dirty else ", without changes"
+        code = [tag("code", commit), state] if commit else ["not in a git checkout"]
+        seconds: Any = run.result.get("wall_seconds")
+        time = f"{seconds} seconds ({seconds / 3600:.2f} hours)" if is_number(seconds) else "–"
+        facts = [
+            ["git commit", tag("span", *code)],
+            ["device", run.result.get("device", "–")],
+            ["wall time", time],
+            *([name, version or "–"] for name, version in versions.items()),
+        ]
+        content.append(table("What the run was made with", [], facts))
+    bits = (
+        "The same seed gives the same bits on the same machine with the same versions of Python "
+        "packages, resumed or not; this is tested on CPUs. Other machines, devices or versions of "
+        "JAX round differently."
+    )
+    return section("How to reproduce", *content, tag("p", bits))

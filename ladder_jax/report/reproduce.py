@@ -1,0 +1,183 @@
+"""A run beside the presets: its name, the nearest row of the tables, what makes it again."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from contextlib import suppress
+from pprint import pformat
+from typing import Any
+
+from ladder_jax import presets
+from ladder_jax.config import LadderConfig
+from ladder_jax.errors import ConfigError
+from ladder_jax.estimator import defaults as choices
+from ladder_jax.presets import Preset
+from ladder_jax.report_html import Html, tag
+from ladder_jax.storage.read_run import PAPER_ROWS, Run, changed, kind_of, plain
+
+_KINDS = {"baseline": "Supervised baseline", "bottom": "Ladder, cost at the input only"}
+_NETWORKS = {"mnist-conv_fc": "Conv-FC", "mnist-conv_s": "Conv-Small", "cifar10": "Conv-Large"}
+
+
+# Settings that the layer table does not show, and what they mean.
+_MEANINGS = {
+    "activation": "between the layers",
+    "top_scale": "whether the top layer has a scale γ before the softmax",
+    "pool_ties": "which of equal maxima get a max-pooling's gradient",
+    "labels": "labelled rows",
+    "seed": "of the weights, the noise and the order of the rows; of several runs the first",
+    "data_seed": "of the choice of labelled and held-out rows",
+    "epochs": "passes over the unlabelled rows, or of steps_per_epoch steps",
+    "decay_start": "fraction of the epochs after which the learning rate falls linearly",
+    "batch_size": "unlabelled rows in a step",
+    "labelled_batch_size": "labelled rows in a step, or all where there are fewer",
+    "learning_rate": "of Adam, before it falls",
+    "statistics": "by which the reported error is measured",
+    "validation": "training rows held out; if there are any, the test set is not touched",
+    "labelled_order": "with all labels: same rows in both halves of a step, or independent ones",
+    "prng": "generator of the random numbers",
+    "matmul_precision": "of matrix products on accelerators",
+    "steps_per_epoch": "steps in an epoch, if not a whole pass",
+}
+_OF_BASELINE = {
+    "epochs": "as long as passes over all training rows, or of steps_per_epoch steps",
+    "batch_size": "only sets how many steps an epoch has: training rows / batch_size",
+}
+
+
+def meanings(run: Run) -> dict[str, str]:
+    """Settings that the layer table does not show → what they mean for that run."""
+    return _MEANINGS | (_OF_BASELINE if not run.config.cost_layers else {})
+
+
+def model_name(config: LadderConfig) -> str:
+    """By the layers that have a denoising cost."""
+    kind = kind_of(config)
+    if kind == "ladder":
+        costs = ", ".join(map(str, config.cost_layers))
+        full = len(config.cost_layers) == len(config.layers) + 1
+        return "Full ladder" if full else f"Ladder with costs at layers {costs}"
+    return _KINDS.get(kind, kind)
+
+
+def network_name(config: LadderConfig) -> str:
+    """The paper's name of a convolutional network, or the sizes of an MLP."""
+    same = [p.name for p in presets.PRESETS.values() if p.config.layers == config.layers]
+    for start, name in _NETWORKS.items():
+        if any(row.startswith(start) for row in same):
+            return name
+    if all(str(layer).startswith("dense") for layer in config.layers):
+        return "MLP " + "-".join(str(math.prod(shape)) for shape in config.shapes)
+    return f"Network of {len(config.layers)} layers"
+
+
+def nearest_preset(run: Run) -> Preset | None:
+    """The row whose settings are nearest; None for data that have no rows."""
+    name, labels = run.data["name"], run.train_config.labels
+    names = [presets.for_labels(name, model, labels).name for model in presets.models(name)]
+
+    def distance(row: Preset) -> tuple[int, bool]:
+        return len(changes(run, row)), model_name(row.config) != model_name(run.config)
+
+    return min(map(presets.get, names), key=distance, default=None)
+
+
+def changes(run: Run, row: Preset) -> dict[str, tuple[Any, Any]]:
+    """What makes the run another than that row's: name → its own value, the row's."""
+    found = changed(run.config, run.train_config, row)
+    found.pop("statistics", None)  # each run has the errors by all
+    rows = PAPER_ROWS.get(run.data["name"], run.data["rows"])
+    if run.data["rows"] != rows:
+        found["rows"] = (run.data["rows"], rows)
+    if run.data.get("split"):
+        found["split"] = ("the caller's choice", "by the data seed")
+    elif run.num_seeds > 1 and run.train_config.data_seed is not None:
+        found["data_seed"] = (run.train_config.data_seed, "each seed's own")
+    return found
+
+
+def command(run: Run, row: Preset, workdir: str) -> str | None:
+    """The training command that makes this run; None where no flags say it."""
+    own = run.config.to_json() | run.train_config.to_json()
+    base = row.config.to_json() | row.train_config.to_json()
+    if own["layers"] != base["layers"] and not run.config.layers[0].flattens:  # as --layers does
+        base["input_shape"] = list(presets.ROW_SHAPES[row.dataset])
+    if run.data.get("split") or own["input_shape"] != base["input_shape"]:
+        return None
+    if run.num_seeds == 1 and own["data_seed"] == own["seed"]:
+        own["data_seed"] = None
+    flags = {"model": row.model, "labels": own.pop("labels")}
+    flags |= {name: plain(value) for name, value in own.items() if value != base[name]}
+    if run.num_seeds > 1:
+        flags |= {"num_seeds": run.num_seeds, "seed_mode": run.seed_mode or "auto"}
+    words = [f"--{name}={value}" for name, value in (flags | {"workdir": workdir}).items()]
+    return " ".join(["python", f"experiments/{row.dataset}.py", *map(shlex.quote, words)])
+
+
+def python_code(run: Run, workdir: str) -> str:
+    """The same as Python code, for rows that the commands do not know."""
+    name, split = run.data["name"], run.data.get("split")
+    data = f"from_arrays(x_train, y_train, x_test, y_test, name={name!r})  # and the run's scale"
+    if name in presets.ROW_SHAPES:
+        data = f"load({name!r})"
+    more = f"    num_seeds={run.num_seeds},\n" if run.num_seeds > 1 else ""
+    more += f"    parallel=lj.Parallel(seed_mode={run.seed_mode!r}),\n" if run.seed_mode else ""
+    more += f"    split=split,  # its fingerprint() is {split!r}\n" if split else ""
+    model, training = (
+        pformat(own.to_json(), width=80, compact=True, sort_dicts=False)
+        for own in (run.config, run.train_config)
+    )
+    return (
+        f"import ladder_jax as lj\n\ndata = lj.data.{data}\n"
+        f"assert data.fingerprint() == {run.data.get('sha256')!r}\n"
+        f"config = lj.LadderConfig.from_json(\n{model}\n)\n"
+        f"settings = lj.TrainConfig.from_json(\n{training}\n)\n"
+        f"lj.train_and_evaluate(\n    config,\n    settings,\n    data,\n{more}"
+        f"    workdir={workdir!r},\n)"
+    )
+
+
+def fit_code(run: Run, workdir: str) -> str:
+    """The call of ``fit`` that makes such a run, as far as its folder says it."""
+    words = "".join(f"    {name}={value!r},\n" for name, value in run.classifier.items())
+    return (
+        f"import ladder_jax as lj\n\nlj.LadderClassifier(\n{words or _known_words(run)}"
+        f").fit(X, y, workdir={workdir!r})  # and X_unlabeled, if there was one"
+    )
+
+
+def _known_words(run: Run) -> str:
+    """Parameters of a classifier that was not saved, from the settings of its run."""
+    own, config = run.config.to_json() | run.train_config.to_json(), run.config
+    network = ("denoising_weights", "input_noise", "hidden_noise", "combinator")
+    known, layers = {name: own[name] for name in network}, own["layers"][:-1]
+    for name in choices.NETWORKS:  # they differ from others by more than their layers
+        with suppress(ConfigError):
+            shape, classes = config.input_shape, config.num_classes
+            built = choices.network(name, input_shape=shape, num_classes=classes, **known)
+            layers = name if built == config else layers
+    known = {"layers": layers} | known
+    for name in ("learning_rate", "decay_start", "batch_size", "labelled_batch_size", "statistics"):
+        known[name] = own[name]
+    words = "".join(f"    {name}={value!r},\n" for name, value in known.items())
+    asked = own["epochs"] * own["steps_per_epoch"]  # rounded, and more than fit for many rows
+    others = f"random_state, scaling, unlabeled_label, steps (about {asked:,})"
+    return f"{words}    **others,  # as they were: {others}\n"
+
+
+def how(run: Run, row: Preset | None, workdir: str) -> list[Html]:
+    """What to call to have the run in that folder."""
+    if line := row and command(run, row, workdir):
+        return [_code(Html(" ".join(tag("span", word) for word in line.split(" "))))]
+    if not run.is_fit:
+        return [_code(python_code(run, workdir))]
+    fit, arrays = tag("code", "lj.LadderClassifier(...).fit"), tag("code", "experiments/arrays.py")
+    rows = f" with the same {run.data['rows']:,} rows and the workdir below; "
+    why = "these rows were scaled and padded before the run. What is known of the call:"
+    text = tag("p", "Make the same call of ", fit, " (or ", arrays, "'s same command)", rows, why)
+    return [text, _code(fit_code(run, workdir))]
+
+
+def _code(text: str) -> Html:
+    return tag("pre", tag("code", text), tabindex=0)

@@ -1,0 +1,1 @@
+"""Training: schedule, step, loop, devices, checkpoints, results."""

@@ -1,0 +1,245 @@
+"""One training step, and a chunk of them as one scan.
+
+Pure functions of state, data and key; nothing is jitted here and no device is known.
+All randomness comes from one root key: the noise of a step depends on (root, step),
+the order of the rows on (root, epoch), so a resumed run needs no key state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ladder_jax.config import LadderConfig
+from ladder_jax.ladder.costs import Costs
+from ladder_jax.ladder.network import Ladder, draw_noise
+from ladder_jax.sharing import Share
+from ladder_jax.train.schedule import Plan, learning_rate
+
+CostDict = dict[str, jax.Array]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that changes during training; a checkpoint is exactly this.
+
+    Attributes:
+      step: steps done, scalar int32.
+      params: see ``ladder_jax.ladder.network``.
+      batch_stats: running moments, likewise.
+      opt_state: Adam's moments and step count.
+      cost_sums: sum of each cost over the steps of the current epoch.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    cost_sums: CostDict
+
+
+class TrainData(NamedTuple):
+    """Rows: NumPy arrays at first, then arrays on the devices.
+
+    Attributes:
+      x: (M, *input_shape), as stored (uint8 or floating).
+      y: (M,) int32 classes; −1 where unknown.
+      labelled: (N_l,) int32 indices into x of the labelled rows.
+      scale: scalar; x·scale is the network's input.
+      train: (N,) int32 indices into x of the unlabelled set, the labelled rows among them; None
+        is all of x. So runs with different held-out rows can share x.
+    """
+
+    x: Any
+    y: Any
+    labelled: Any
+    scale: Any
+    train: Any = None
+
+
+Place = Callable[[jax.Array], jax.Array]
+"""Says of an array with a row per example where its rows lie; see ``ladder_jax.train.parallel``."""
+
+
+def make_optimizer(plan: Plan) -> optax.GradientTransformation:
+    """Adam with the paper's annealing.
+
+    β1 0.9, β2 0.999, ε 1e-8 beside the bias-corrected √v (Kingma and Ba). The original adds
+    ε to the uncorrected √v: a known deviation that matters only for gradients around ε in
+    the first steps.
+    """
+    return optax.adam(lambda count: learning_rate(plan, count))
+
+
+def init_state(config: LadderConfig, plan: Plan, key: jax.Array) -> TrainState:
+    """The state before the first step."""
+    variables = Ladder(config).init(split_key(key)["init"], method="declare")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=make_optimizer(plan).init(variables["params"]),
+        cost_sums={name: jnp.zeros(()) for name in cost_names(config)},
+    )
+
+
+def split_key(key: jax.Array) -> dict[str, jax.Array]:
+    """The independent streams of a root key: init, order and noise."""
+    return {name: jax.random.fold_in(key, i) for i, name in enumerate(("init", "order", "noise"))}
+
+
+def cost_names(config: LadderConfig) -> tuple[str, ...]:
+    """Names of the costs that are computed in training, as in metrics.jsonl."""
+    return ("total", "supervised", *(f"denoising_{i}" for i in config.cost_layers))
+
+
+def cost_dict(costs: Costs) -> CostDict:
+    """The same costs by name."""
+    named = {"total": costs.total, "supervised": costs.supervised}
+    for i, cost in enumerate(costs.denoising):
+        if cost is not None:
+            named[f"denoising_{i}"] = cost
+    return named
+
+
+def train_step(
+    config: LadderConfig,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: tuple[jax.Array, jax.Array, jax.Array],
+    noise_key: jax.Array,
+    track: bool | jax.Array = False,
+    share: Share | None = None,
+    place: Place | None = None,
+) -> tuple[TrainState, CostDict]:
+    """One gradient step.
+
+    Args:
+      config: the network.
+      optimizer: as from ``make_optimizer``.
+      state: before the step.
+      batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape), the whole of it.
+      noise_key: root of the noise; the step's own key is folded in here.
+      track: whether the labelled rows' clean moments enter the running statistics
+        (a forward pass more, with the parameters before the step). As an array it is one program
+        for both; a bool makes one for each, for GPUs, where a branch waits for the host.
+      share: takes this device's share of batch and noise, under ``jax.pmap``; moments, gradients
+        and costs are those of the whole batch.
+      place: see ``Place``, under ``jax.jit``.
+
+    Returns:
+      State after the step and its costs by name.
+    """
+    model: Any = Ladder(config, share and share.axis_name)
+    x_l, y_l, x_u = batch
+    rows_u = len(x_u) if config.cost_layers else 0
+    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
+    weights = None
+    if share:
+        (x_l, y_l, x_u), noise, weights = share.of_batch(batch, noise)
+    if place:
+        x_l, y_l, x_u = map(place, (x_l, y_l, x_u))
+        noise = tuple(map(place, noise))
+
+    def loss(params: Any) -> tuple[jax.Array, CostDict]:
+        costs = model.apply(
+            {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise, weights
+        )
+        return costs.total, cost_dict(costs)
+
+    def tracked(batch_stats: Any) -> Any:
+        variables = {"params": state.params, "batch_stats": batch_stats}
+        weight_l = weights and weights[0]
+        return model.apply(variables, x_l, weight_l, method="track", mutable=["batch_stats"])[1][
+            "batch_stats"
+        ]
+
+    gradients, costs = jax.grad(loss, has_aux=True)(state.params)
+    if share:
+        gradients, costs = jax.lax.pmean((gradients, costs), share.axis_name)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    if isinstance(track, bool):
+        batch_stats = tracked(state.batch_stats) if track else state.batch_stats
+    else:
+        batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        cost_sums={name: state.cost_sums[name] + costs[name] for name in costs},
+    )
+    return state, costs
+
+
+def epoch_orders(key: jax.Array, plan: Plan, data: TrainData, epoch: jax.Array) -> tuple:
+    """Orders of the unlabelled and of the labelled rows in one epoch, as indices into x."""
+    key = jax.random.fold_in(split_key(key)["order"], epoch)
+    rows = len(data.x) if data.train is None else len(data.train)
+    order_u = jax.random.permutation(jax.random.fold_in(key, 0), rows)
+    order_u = order_u if data.train is None else data.train[order_u]
+    if plan.same_rows:
+        return order_u, order_u
+    order_l = jax.random.permutation(jax.random.fold_in(key, 1), len(data.labelled))
+    return order_u, data.labelled[order_l]
+
+
+def train_chunk(
+    config: LadderConfig,
+    plan: Plan,
+    state: TrainState,
+    data: TrainData,
+    key: jax.Array,
+    track: bool | jax.Array,
+    share: Share | None = None,
+    place: Place | None = None,
+) -> tuple[TrainState, CostDict]:
+    """``plan.chunk_steps`` steps, all within one epoch, as one scan.
+
+    The labelled minibatches of an epoch's order are replayed, in the same order, until the
+    unlabelled pass ends.
+
+    Args:
+      config: the network.
+      plan: as from ``make_plan``.
+      state: so many steps before the end of an epoch or more.
+      data: the training rows.
+      key: root key of the run.
+      track: whether running statistics are collected.
+      share, place: as for ``train_step``.
+
+    Returns:
+      State after the chunk, and each cost of each step (chunk_steps,).
+    """
+    optimizer = make_optimizer(plan)
+    noise_key = split_key(key)["noise"]
+    epoch, first = jnp.divmod(state.step, plan.steps_per_epoch)
+    order_u, order_l = epoch_orders(key, plan, data, epoch)
+    state = _start_epoch_if(first == 0, config, state)
+
+    def rows(order: jax.Array, step: jax.Array, count: int) -> jax.Array:
+        return order[(step * count + jnp.arange(count)) % len(order)]
+
+    def inputs(at: jax.Array) -> jax.Array:
+        return data.x[at].astype(data.scale.dtype) * data.scale
+
+    def body(state: TrainState, step: jax.Array) -> tuple[TrainState, CostDict]:
+        at_l, at_u = rows(order_l, step, plan.rows_l), rows(order_u, step, plan.rows_u)
+        batch = inputs(at_l), data.y[at_l], inputs(at_u)
+        return train_step(config, optimizer, state, batch, noise_key, track, share, place)
+
+    return jax.lax.scan(body, state, first + jnp.arange(plan.chunk_steps))
+
+
+def _start_epoch_if(starts: jax.Array, config: LadderConfig, state: TrainState) -> TrainState:
+    variables = {"batch_stats": state.batch_stats, "params": state.params}
+    fresh = Ladder(config).apply(variables, method="restart_tracking", mutable=["batch_stats"])[1]
+    pick = lambda new, old: jnp.where(starts, new, old)  # noqa: E731
+    return state.replace(
+        batch_stats=jax.tree.map(pick, fresh["batch_stats"], state.batch_stats),
+        cost_sums=jax.tree.map(lambda old: pick(jnp.zeros_like(old), old), state.cost_sums),
+    )
