@@ -15,6 +15,7 @@ Neither has a bias: the encoder's shift β comes after the normalisation.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +26,13 @@ from ladder_jax.checks import whole
 from ladder_jax.errors import ConfigError
 from ladder_jax.ops.convolution import convolve, convolve_dilated
 from ladder_jax.ops.pooling import broadcast, global_mean, max_pool, unpool
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.1),
+}
+"""By the name used in configurations. MNIST has ReLU, CIFAR-10 leaky ReLU of slope 0.1."""
+
 
 Shape = tuple[int, ...]
 

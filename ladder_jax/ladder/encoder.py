@@ -26,9 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ladder_jax.activations import ACTIVATIONS
 from ladder_jax.config import LadderConfig
-from ladder_jax.layers import Conv, Dense, Layer
+from ladder_jax.layers import ACTIVATIONS, Conv, Dense, Layer
 from ladder_jax.ops.batchnorm import Moments, normalize, per_unit, standardize
 
 Params = Mapping[str, Any]
