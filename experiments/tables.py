@@ -30,7 +30,7 @@ from paper_tables.runs import Job, run_missing
 from table_figure import write as write_figure
 
 import ladder_jax as lj
-from ladder_jax.checks import whole
+from ladder_jax.errors import whole
 from ladder_jax.storage.ledger import Ledger
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ladder_jax.checks import choice, number, numbers, sequence, whole, whole_numbers
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, choice, number, numbers, sequence, whole, whole_numbers
 from ladder_jax.layers import ACTIVATIONS, Layer, Shape, by, parse_layer
 from ladder_jax.levels import Level, decoder_levels
 from ladder_jax.mlp_combinator import normal_name

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ladder_jax.checks import whole
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, make_split
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, whole
 
 Json = dict[str, Any]
 

@@ -22,8 +22,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from ladder_jax.checks import whole
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, whole
 from ladder_jax.ops.convolution import convolve, convolve_dilated
 from ladder_jax.ops.pooling import broadcast, global_mean, max_pool, unpool
 

@@ -12,10 +12,10 @@ from absl import flags
 from flag_groups import Group
 
 import ladder_jax as lj
-from ladder_jax.checks import whole
 from ladder_jax.combinators import COMBINATORS
 from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
 from ladder_jax.data.split import check_counts
+from ladder_jax.errors import whole
 from ladder_jax.identity import check_classes, with_seeds
 from ladder_jax.layers import ACTIVATIONS, FORMS
 from ladder_jax.mlp_combinator import DEFAULT_HIDDEN

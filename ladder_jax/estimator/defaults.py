@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ladder_jax import presets
-from ladder_jax.checks import choice, sequence, whole
 from ladder_jax.config import LadderConfig, TrainConfig
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, choice, sequence, whole
 from ladder_jax.estimator import padding as buckets
 from ladder_jax.estimator.scaling import SCALINGS
 from ladder_jax.layers import Shape

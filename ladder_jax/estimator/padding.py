@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.checks import whole
 from ladder_jax.data import Split
+from ladder_jax.errors import whole
 
 LARGEST = 8192
 """Sets of more rows keep their own shape: compiling is then the smaller part of a fit."""

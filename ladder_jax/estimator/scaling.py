@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.checks import choice
-from ladder_jax.errors import DataError
+from ladder_jax.errors import DataError, choice
 
 Array = npt.NDArray[Any]
 

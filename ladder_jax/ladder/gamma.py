@@ -19,9 +19,8 @@ import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
-from ladder_jax.checks import number, whole
 from ladder_jax.config import LadderConfig
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, number, whole
 from ladder_jax.ladder.costs import Costs, combine
 from ladder_jax.ladder.decoder import decode_part, init_decoder
 from ladder_jax.ladder.encoder import Params, Part, encode_parts, init_encoder

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ladder_jax.checks import numbers, whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
-from ladder_jax.errors import RunError
+from ladder_jax.errors import RunError, numbers, whole
 from ladder_jax.presets import Preset
 from ladder_jax.storage import files as metrics_file
 from ladder_jax.weights import CLASSIFIER

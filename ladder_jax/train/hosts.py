@@ -18,8 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ladder_jax.checks import whole
-from ladder_jax.errors import ConfigError, PeerError
+from ladder_jax.errors import ConfigError, PeerError, whole
 
 HEARTBEAT_SECONDS = 100  # as JAX's own default
 

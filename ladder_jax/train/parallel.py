@@ -24,9 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ladder_jax.checks import choice, whole
 from ladder_jax.config import LadderConfig
-from ladder_jax.errors import ConfigError
+from ladder_jax.errors import ConfigError, choice, whole
 from ladder_jax.sharing import Share
 from ladder_jax.train.schedule import Plan
 from ladder_jax.train.step import CostDict, TrainData, TrainState, init_state, train_chunk

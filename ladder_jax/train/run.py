@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple
 
 from ladder_jax import weights
-from ladder_jax.checks import whole
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
-from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError
+from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError, whole
 from ladder_jax.executables import make_room
 from ladder_jax.identity import (
     check_fits,
