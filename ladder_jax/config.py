@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from ladder_jax.combinators import normal_name
 from ladder_jax.errors import ConfigError, choice, number, numbers, sequence, whole, whole_numbers
 from ladder_jax.layers import ACTIVATIONS, Layer, Shape, by, parse_layer
 from ladder_jax.levels import Level, decoder_levels
-from ladder_jax.mlp_combinator import normal_name
 from ladder_jax.ops.pooling import TIES
 
 STATISTICS = ("labelled", "unlabelled", "running")

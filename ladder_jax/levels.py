@@ -10,9 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ladder_jax.combinators import NO_U, Combinator
+from ladder_jax.combinators import NO_U, Combinator, parse_combinator, without_u
 from ladder_jax.layers import Layer, Shape
-from ladder_jax.mlp_combinator import parse_combinator, without_u
 
 
 class Level(NamedTuple):

@@ -21,7 +21,7 @@ from conv_cases import (
 )
 
 import ladder_jax as lj
-from ladder_jax.mlp_combinator import parse_combinator
+from ladder_jax.combinators import parse_combinator
 
 slow = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ladder_jax as lj
-from ladder_jax.mlp_combinator import parse_combinator
+from ladder_jax.combinators import parse_combinator
 
 OF_U_ALONE = ("relu", "sigmoid")
 WITH_U = [name for name in COMBINATORS if parse_combinator(name).uses_u]

@@ -12,13 +12,12 @@ from absl import flags
 from flag_groups import Group
 
 import ladder_jax as lj
-from ladder_jax.combinators import COMBINATORS
+from ladder_jax.combinators import COMBINATORS, DEFAULT_HIDDEN
 from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
 from ladder_jax.data.split import check_counts
 from ladder_jax.errors import whole
 from ladder_jax.identity import check_classes, with_seeds
 from ladder_jax.layers import ACTIVATIONS, FORMS
-from ladder_jax.mlp_combinator import DEFAULT_HIDDEN
 from ladder_jax.storage.read_run import PAPER_ROWS
 
 _NETWORK = ("input_noise", "activation", "top_scale", "pool_ties")

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
+from ladder_jax.combinators import parse_combinator
 from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError, number, whole
 from ladder_jax.ladder.costs import Costs, combine
 from ladder_jax.ladder.decoder import decode_part, init_decoder
 from ladder_jax.ladder.encoder import Params, Part, encode_parts, init_encoder
 from ladder_jax.layers import Dense
-from ladder_jax.mlp_combinator import parse_combinator
 from ladder_jax.ops.batchnorm import Moments, RunningMoments, init_running, update_running
 from ladder_jax.ops.noise import standard_normal
 
