@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ladder_jax import weights
+from ladder_jax.config import Level
 from ladder_jax.data import Dataset
 from ladder_jax.errors import ConfigError
 from ladder_jax.ladder.network import decode, draw_noise, encode
-from ladder_jax.levels import Level
 from ladder_jax.plots import style as plot_style
 from ladder_jax.plots.curves import open_run
 from ladder_jax.plots.rows import Rows, image_shape, rows_for, seed_note
