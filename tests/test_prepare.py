@@ -8,7 +8,7 @@ import pytest
 from idx_files import error_of
 from whitening_by_hand import SHAPE, D, M, N, dataset, images, zca_by_hand
 
-from ladder_jax.data import from_arrays, prepare, preprocessing
+from ladder_jax.data import from_arrays, prepare, whitening
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _own_cache(monkeypatch, tmp_path):
 @pytest.fixture(params=[5000, 7], ids=["one_block", "blocks"])
 def block(request, monkeypatch):
     """Rows in one block, and in blocks that do not divide them."""
-    monkeypatch.setattr(preprocessing, "_BLOCK", request.param)
+    monkeypatch.setattr(whitening, "_BLOCK", request.param)
 
 
 def close(x, expected):

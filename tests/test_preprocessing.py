@@ -5,14 +5,14 @@ import pytest
 from idx_files import error_of
 from whitening_by_hand import SHAPE, D, N, gcn_by_hand, images
 
-from ladder_jax.data import preprocessing
+from ladder_jax.data import whitening
 from ladder_jax.data.whitening import contrast_normalize, fit_whitening
 
 
 @pytest.fixture(params=[5000, 7], ids=["one_block", "blocks"])
 def block(request, monkeypatch):
     """Rows in one block, and in blocks that do not divide them."""
-    monkeypatch.setattr(preprocessing, "_BLOCK", request.param)
+    monkeypatch.setattr(whitening, "_BLOCK", request.param)
 
 
 # --- Contrast normalisation ----------------------------------------------------------------------

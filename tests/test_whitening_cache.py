@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from ladder_jax.data import from_arrays, prepare, preprocessing, whitening_cache
+from ladder_jax.data import from_arrays, prepare, whitening
 
 SHAPE, N = (3, 2), 40
 SIZE = 6
@@ -26,9 +26,9 @@ def dataset(x=None):
 def fits(monkeypatch):
     """Counts the fits."""
     counted = []
-    fit = preprocessing.fit_whitening
+    fit = whitening.fit_whitening
     monkeypatch.setattr(
-        preprocessing, "fit_whitening", lambda *a, **k: counted.append(1) or fit(*a, **k)
+        whitening, "fit_whitening", lambda *a, **k: counted.append(1) or fit(*a, **k)
     )
     return counted
 
@@ -60,7 +60,7 @@ def test_anything_the_fit_depends_on_is_in_the_key(tmp_path, fits, monkeypatch):
     prepare(dataset(), ROWS[1:], tmp_path)
     for name, value in (("NORM", 54.0), ("REGULARISATION", 0.2), ("_FORMAT", -1)):
         with monkeypatch.context() as patch:
-            patch.setattr(preprocessing, name, value)
+            patch.setattr(whitening, name, value)
             prepare(dataset(), ROWS, tmp_path)
     assert len(fits) == len(list(tmp_path.iterdir())) == 8
     held_out = x.copy()
@@ -166,14 +166,14 @@ def test_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_several_at_once(tmp_path):
     """Readers see a whole file at any moment, and writers do not meet in one temporary file."""
-    whitening_cache.save(tmp_path, "key", MEAN, MATRIX)
+    whitening.save_whitening(tmp_path, "key", MEAN, MATRIX)
 
     def write(_):
-        whitening_cache.save(tmp_path, "key", MEAN, MATRIX)
+        whitening.save_whitening(tmp_path, "key", MEAN, MATRIX)
         return True
 
     def read(_):
-        return whitening_cache.load(tmp_path, "key", SIZE) is not None
+        return whitening.load_whitening(tmp_path, "key", SIZE) is not None
 
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(8) as pool:
         warnings.simplefilter("error")

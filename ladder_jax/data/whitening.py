@@ -12,19 +12,21 @@ computed in float64, in blocks of rows, and the result is float32.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 import os
+import uuid
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.data import whitening_cache
-from ladder_jax.data.arrays import preprocessing as checked_name
-from ladder_jax.data.dataset import Dataset
+from ladder_jax.data.dataset import Dataset, check_preprocessing
 from ladder_jax.errors import DataError
 
 NORM = 55.0
@@ -156,19 +158,19 @@ def prepare(
     Raises:
       DataError: unknown preprocessing; training rows that are none or not there.
     """
-    if checked_name(data.preprocessing, data.scale) is None:
+    if check_preprocessing(data.preprocessing, data.scale) is None:
         return data, Preparation()
     rows = _sorted_rows(training_rows, len(data.x_train))
     raw = data.x_train if len(rows) == len(data.x_train) else data.x_train[rows]
-    folder = whitening_cache.folder(cache_dir)
+    folder = cache_folder(cache_dir)
     key = _key(raw)
     size = math.prod(data.input_shape)
-    stored = whitening_cache.load(folder, key, size)
+    stored = load_whitening(folder, key, size)
     if stored is not None:
         whitening = Whitening(*stored)
     else:
         whitening = fit_whitening(raw, before=contrast_normalize)
-        whitening_cache.save(folder, key, *whitening)
+        save_whitening(folder, key, *whitening)
     transform = Preparation(whitening, data.input_shape)
     x_test = None if data.x_test is None else transform(data.x_test)
     done = dataclasses.replace(
@@ -207,3 +209,54 @@ def _key(raw: Array) -> str:
     )
     digest.update(np.ascontiguousarray(raw).data)
     return digest.hexdigest()[:16]
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder given, else $LADDER_CACHE_DIR, else ladder_jax in $XDG_CACHE_HOME or ~/.cache."""
+    own = given or os.environ.get("LADDER_CACHE_DIR")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ladder_jax"
+
+
+def load_whitening(folder: Path, key: str, size: int) -> tuple[Array, Array] | None:
+    """Mean (size,) and matrix (size, size) stored under `key`; None if not there or damaged."""
+    try:
+        with _path(folder, key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            mean, matrix = stored["mean"], stored["matrix"]
+    except Exception:  # zip and NumPy raise a dozen kinds for damaged files; all mean the same
+        return None
+    for array, shape in ((mean, (size,)), (matrix, (size, size))):
+        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+            return None
+    return mean, matrix
+
+
+def save_whitening(folder: Path, key: str, mean: Array, matrix: Array) -> None:
+    """Stores under `key`, whole or not at all, also with several processes at it.
+
+    Warns:
+      UserWarning: it cannot be stored; nothing else is wrong.
+    """
+    temporary = None
+    try:
+        path = _path(folder, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
+        with temporary.open("xb") as file:
+            np.savez(file, mean=mean, matrix=matrix)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, ValueError) as error:  # no home; a zip file cut short
+        warnings.warn(
+            f"cache folder {folder} cannot be written ({error}): the whitening will be fitted "
+            "again next time; set LADDER_CACHE_DIR to a folder with room that you can write to",
+            stacklevel=3,
+        )
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder.expanduser() / f"whitening-{key}.npz"
