@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from idx_files import idx_bytes, images
 
 import ladder_jax as lj
-from ladder_jax.data.files import read_cifar10
-from ladder_jax.data.idx import read_idx
+from ladder_jax.data.files import read_cifar10, read_idx
 
 fuzz = settings(
     max_examples=150,

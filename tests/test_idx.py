@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from idx_files import error_of, idx_bytes, images, labels
 
-from ladder_jax.data.idx import read_idx
+from ladder_jax.data.files import read_idx
 from ladder_jax.errors import DataError
 
 

@@ -1,31 +1,130 @@
-"""Reader for the binary version of CIFAR-10 (https://www.cs.toronto.edu/~kriz/cifar.html).
+"""Readers of the original files of the data sets: IDX (MNIST), CIFAR-10's binary version, tar.
 
-Layout: records of 3073 bytes, one label and then the 32x32 planes red, green and blue, row by
-row. Five files of training records and one of test records, in a folder or in the archive.
+An IDX file has a magic number, its dimensions as big-endian words, and unsigned bytes.
+
+CIFAR-10's binary version (https://www.cs.toronto.edu/~kriz/cifar.html) has records of 3073 bytes,
+one label and then the 32x32 planes red, green and blue, row by row. There are five files of
+training records and one of test records, in a folder or in a .tar.gz, of which only the known
+members are read, in memory and within bounds.
 """
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.data.tar import read_members
 from ladder_jax.errors import DataError
 
-ARCHIVE = "cifar-10-binary.tar.gz"
-FOLDER = "cifar-10-batches-bin"
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNSIGNED_BYTE = 0x08
+_MAX_DIMENSIONS = 4
+_DEFLATE_LIMIT = 1032  # deflate never packs more than this many bytes into one
+_MAX_IDX_BYTES = 2**30  # ten times the largest set of the MNIST family would still be a mistake
+_CHUNK = 2**20
 
-_TRAIN_NAMES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
-_NAMES = (*_TRAIN_NAMES, "test_batch.bin")
-_CLASSES = 10
-_RECORD = 1 + 3 * 32 * 32
-_MAX_BYTES = 60_000 * _RECORD  # one file never holds more than the whole set
-_MAX_UNPACKED = _MAX_BYTES + 2**26  # nor does the archive; the rest is for texts and padding
+
+def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+    """Reads one IDX file of unsigned bytes, gzipped or not.
+
+    Memory is bounded by what the file really holds: neither the sizes in the header nor a
+    gzip stream that unpacks endlessly are taken at their word. Whether a file is gzipped is
+    decided by its first bytes, since browsers unpack .gz files without renaming them.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Array of 1 to 4 dimensions, as the header says, writable.
+
+    Raises:
+      DataError: the file cannot be read, is not IDX, or is shorter or longer than it says.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            capacity = os.fstat(raw.fileno()).st_size * (_DEFLATE_LIMIT if zipped else 1)
+            stream = gzip.GzipFile(fileobj=raw) if zipped else raw
+            shape = _read_header(stream, path)
+            size = math.prod(shape)
+            if size > min(capacity, _MAX_IDX_BYTES):
+                raise DataError(
+                    f"{path}: header announces {_by(shape)} = {size} bytes, more than the "
+                    "file holds or than is sensible; truncated or damaged, fetch it again"
+                )
+            content = _read_at_most(stream, size + 1)  # one more shows trailing bytes
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path}: damaged or truncated gzip file ({error}); delete it and fetch it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) != size:
+        problem = "truncated" if len(content) < size else "there are trailing bytes"
+        found = len(content) if len(content) < size else f"more than {size}"
+        raise DataError(
+            f"{path}: {problem}: {_by(shape)} = {size} bytes announced, {found} found; "
+            "delete it and fetch it again"
+        )
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[int, ...]:
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise DataError(f"{path}: not an IDX file (starts with {magic!r}); fetch the original file")
+    if magic[2] != _UNSIGNED_BYTE:
+        raise DataError(
+            f"{path}: IDX type 0x{magic[2]:02x} is not supported; only unsigned bytes (0x08) are"
+        )
+    if not 1 <= magic[3] <= _MAX_DIMENSIONS:
+        raise DataError(
+            f"{path}: {magic[3]} dimensions; an IDX file of images or labels has 1 to 4"
+        )
+    header = stream.read(4 * magic[3])
+    if len(header) < 4 * magic[3]:
+        raise DataError(f"{path}: truncated inside the header; fetch it again")
+    shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4"))
+    if 0 in shape:
+        raise DataError(f"{path}: shape {_by(shape)} holds no values; fetch the original file")
+    return shape
+
+
+def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    # In pieces, because one read(limit) reserves all of `limit` before it has seen any data.
+    content = bytearray()
+    while len(content) < limit:
+        piece = stream.read(min(_CHUNK, limit - len(content)))
+        if not piece:
+            break
+        content += piece
+    return content
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
+CIFAR10_FOLDER = "cifar-10-batches-bin"
+
+_CIFAR_TRAIN_NAMES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+_CIFAR_NAMES = (*_CIFAR_TRAIN_NAMES, "test_batch.bin")
+_CIFAR_CLASSES = 10
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+_MAX_CIFAR_BYTES = 60_000 * _CIFAR_RECORD  # one file never holds more than the whole set
+_MAX_CIFAR_UNPACKED = (
+    _MAX_CIFAR_BYTES + 2**26
+)  # nor does the archive; the rest is for texts and padding
 
 Array = npt.NDArray[Any]
 
@@ -41,15 +140,17 @@ def find_cifar10(data_dir: Path) -> Path:
       DataError: neither is there.
     """
     if not data_dir.is_dir():
-        raise DataError(f"data_dir={data_dir}: no such folder; give one that holds {FOLDER}/")
-    for folder in (data_dir / FOLDER, data_dir):
-        if any((folder / name).is_file() for name in _NAMES):
+        raise DataError(
+            f"data_dir={data_dir}: no such folder; give one that holds {CIFAR10_FOLDER}/"
+        )
+    for folder in (data_dir / CIFAR10_FOLDER, data_dir):
+        if any((folder / name).is_file() for name in _CIFAR_NAMES):
             return folder
-    if (data_dir / ARCHIVE).is_file():
-        return data_dir / ARCHIVE
+    if (data_dir / CIFAR10_ARCHIVE).is_file():
+        return data_dir / CIFAR10_ARCHIVE
     raise DataError(
-        f"data_dir={data_dir}: neither {FOLDER}/ with its .bin files nor {ARCHIVE} in it; put one "
-        "of them there (the binary version, not the one for Python)"
+        f"data_dir={data_dir}: neither {CIFAR10_FOLDER}/ with its .bin files nor "
+        f"{CIFAR10_ARCHIVE} in it; put one of them there (the binary version, not the one for Python)"
     )
 
 
@@ -72,14 +173,14 @@ def read_cifar10(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Arr
     """
     path = Path(path)
     parts = _read_folder(path) if path.is_dir() else _read_archive(path)
-    x_train, y_train = zip(*(parts[name] for name in _TRAIN_NAMES), strict=True)
-    return np.concatenate(x_train), np.concatenate(y_train), *parts[_NAMES[-1]]
+    x_train, y_train = zip(*(parts[name] for name in _CIFAR_TRAIN_NAMES), strict=True)
+    return np.concatenate(x_train), np.concatenate(y_train), *parts[_CIFAR_NAMES[-1]]
 
 
 def _read_folder(folder: Path) -> dict[str, tuple[Array, Array]]:
-    _check_complete(folder, [name for name in _NAMES if (folder / name).is_file()])
+    _check_complete(folder, [name for name in _CIFAR_NAMES if (folder / name).is_file()])
     parts = {}
-    for name in _NAMES:
+    for name in _CIFAR_NAMES:
         path = folder / name
         try:
             with path.open("rb") as file:
@@ -88,47 +189,150 @@ def _read_folder(folder: Path) -> dict[str, tuple[Array, Array]]:
                 content = file.read(size)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-        parts[name] = _parse(str(path), content)
+        parts[name] = _parse_cifar(str(path), content)
     return parts
 
 
 def _read_archive(path: Path) -> dict[str, tuple[Array, Array]]:
-    names = {f"{FOLDER}/{name}": name for name in _NAMES}
+    names = {f"{CIFAR10_FOLDER}/{name}": name for name in _CIFAR_NAMES}
     parts = {}
-    for member, content in read_members(path, names, _MAX_BYTES, _MAX_UNPACKED):
-        parts[names[member]] = _parse(f"{path}: {member}", content)
+    for member, content in read_members(path, names, _MAX_CIFAR_BYTES, _MAX_CIFAR_UNPACKED):
+        parts[names[member]] = _parse_cifar(f"{path}: {member}", content)
     _check_complete(path, parts)
     return parts
 
 
 def _check_complete(where: Path, found: Collection[str]) -> None:
-    missing = [name for name in _NAMES if name not in found]
+    missing = [name for name in _CIFAR_NAMES if name not in found]
     if missing:
         raise DataError(
-            f"{where}: no {', '.join(missing)} in it; fetch the original {ARCHIVE} "
+            f"{where}: no {', '.join(missing)} in it; fetch the original {CIFAR10_ARCHIVE} "
             "(the binary version, not the one for Python)"
         )
 
 
 def _check_size(where: str, size: int) -> None:
-    if size > _MAX_BYTES:
+    if size > _MAX_CIFAR_BYTES:
         raise DataError(
-            f"{where}: {size} bytes, more than all of CIFAR-10; fetch the original {ARCHIVE}"
+            f"{where}: {size} bytes, more than all of CIFAR-10; "
+            f"fetch the original {CIFAR10_ARCHIVE}"
         )
-    if size == 0 or size % _RECORD:
-        problem = "empty" if size == 0 else f"{size} bytes, not a multiple of {_RECORD}: truncated"
-        raise DataError(f"{where}: {problem}; fetch the original {ARCHIVE} again")
+    if size == 0 or size % _CIFAR_RECORD:
+        problem = (
+            "empty" if size == 0 else f"{size} bytes, not a multiple of {_CIFAR_RECORD}: truncated"
+        )
+        raise DataError(f"{where}: {problem}; fetch the original {CIFAR10_ARCHIVE} again")
 
 
-def _parse(where: str, content: bytes) -> tuple[Array, Array]:
+def _parse_cifar(where: str, content: bytes) -> tuple[Array, Array]:
     _check_size(where, len(content))
-    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, _RECORD)
+    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
     labels = records[:, 0].astype(np.int32)
-    if labels.max() >= _CLASSES:
+    if labels.max() >= _CIFAR_CLASSES:
         row = int(labels.argmax())
         raise DataError(
             f"{where}: label {labels[row]} in record {row}, expected classes 0..9; not the binary "
-            f"version of CIFAR-10 or damaged, fetch the original {ARCHIVE}"
+            f"version of CIFAR-10 or damaged, fetch the original {CIFAR10_ARCHIVE}"
         )
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+
+
+_BLOCK = 512
+_REGULAR = (b"0", b"\0")
+_WITHOUT_CONTENT = tuple(b"%d" % kind for kind in range(1, 7))  # links, devices, folders, pipes
+
+
+def read_members(
+    path: Path, names: Container[str], max_bytes: int, max_unpacked: int
+) -> Iterator[tuple[str, bytes]]:
+    """Reads regular files out of an archive, in its order; nothing is written to disk.
+
+    Links and devices are passed over, whatever their name. Read the iterator to its end: only
+    there gzip's checksum is compared.
+
+    Args:
+      path: the archive; whether it is gzipped is decided by its first bytes, since browsers
+        unpack .gz files without renaming them.
+      names: members wanted, with their folder.
+      max_bytes: most that one of them may hold.
+      max_unpacked: most that the whole archive may hold. No more than this is ever unpacked.
+
+    Yields:
+      Name and content of each member wanted; the last of several with one name counts in tar.
+
+    Raises:
+      DataError: the archive cannot be read, is damaged or truncated, or exceeds a limit.
+    """
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            stream = _Bounded(gzip.GzipFile(fileobj=raw) if zipped else raw, path, max_unpacked)
+            while (header := stream.read(_BLOCK)).strip(b"\0"):
+                name, size, kind = _parse_header(header)
+                padding = -size % _BLOCK
+                if kind in _WITHOUT_CONTENT:
+                    continue
+                if kind in _REGULAR and name in names:
+                    if size > max_bytes:
+                        raise DataError(
+                            f"{path}: {name}: {size} bytes, more than the {max_bytes} that are "
+                            "sensible; fetch the original archive"
+                        )
+                    yield name, b"".join(stream.pieces(size))
+                    size = 0
+                for _ in stream.pieces(size + padding):
+                    pass
+            while stream.read(_CHUNK):
+                pass
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise DataError(
+            f"{path}: damaged or truncated archive ({error}); delete it and fetch it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+class _Bounded:
+    """A stream that refuses to give more than `limit` bytes."""
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, path: Path, limit: int):
+        self._stream = stream
+        self._path = path
+        self._limit = self._left = limit
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise DataError(
+                f"{self._path}: holds more than the {self._limit} bytes that are sensible; "
+                "fetch the original archive"
+            )
+        return content
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        # One read of all would reserve the memory for it before it has seen any data.
+        while size > 0:
+            piece = self.read(min(size, _CHUNK))
+            if not piece:
+                raise EOFError("the file ends inside a member")
+            size -= len(piece)
+            yield piece
+
+
+def _parse_header(header: bytes) -> tuple[str, int, bytes]:
+    """Name, size and type of a member; ValueError where it is no header.
+
+    Longer names and sizes than fit here are in members of their own, of no use for known names.
+    """
+    try:
+        checksum = int(header[148:156].strip(b" \0"), 8)
+        size = int(header[124:136].strip(b" \0") or b"0", 8)
+    except ValueError:
+        raise ValueError("not a tar header") from None
+    if size < 0 or sum(header) - sum(header[148:156]) + 8 * ord(" ") != checksum:
+        raise ValueError("not a tar header")
+    name = header[:100].split(b"\0")[0].decode("ascii", "replace")
+    return name.removeprefix("./"), size, header[156:157]

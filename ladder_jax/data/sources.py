@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ladder_jax.data import download
-from ladder_jax.data import files as cifar
 from ladder_jax.data.dataset import Dataset, from_arrays
-from ladder_jax.data.idx import read_idx
+from ladder_jax.data.files import CIFAR10_ARCHIVE, find_cifar10, read_cifar10, read_idx
 from ladder_jax.errors import ConfigError, DataError
 
 _MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -132,12 +131,10 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any],
 
 def _load_cifar10(folder: Path | None, manual_dir: Folder | None) -> Dataset:
     if folder is not None:
-        path = cifar.find_cifar10(folder)
+        path = find_cifar10(folder)
     else:
-        path = download.fetch("cifar10", _CIFAR10_URL, [cifar.ARCHIVE], manual_dir)[0]
-    return from_arrays(
-        *cifar.read_cifar10(path), name="cifar10", num_classes=10, preprocessing="gcn_zca"
-    )
+        path = download.fetch("cifar10", _CIFAR10_URL, [CIFAR10_ARCHIVE], manual_dir)[0]
+    return from_arrays(*read_cifar10(path), name="cifar10", num_classes=10, preprocessing="gcn_zca")
 
 
 def _load_digits() -> Dataset:
