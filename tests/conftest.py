@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax.executables import make_room
+from ladder_jax.storage.environment import make_room
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "command &" in a script
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -168,16 +168,16 @@ def file_size_limit():
 
 
 def test_metrics_line_that_does_not_fit_is_not_begun(tmp_path, file_size_limit):
-    from ladder_jax.storage import files as metrics_file
+    from ladder_jax.storage import files
 
     path = tmp_path / "metrics.jsonl"
-    metrics_file.append(path, [{"seed": 1, "epoch": 1}])
+    files.append(path, [{"seed": 1, "epoch": 1}])
     before = path.read_bytes()
     file_size_limit(len(before) + 5)
     with pytest.raises(lj.RunError, match=r"metrics.jsonl: cannot be written .*make room"):
-        metrics_file.append(path, [{"seed": 1, "epoch": 2}])
+        files.append(path, [{"seed": 1, "epoch": 2}])
     with pytest.raises(lj.RunError, match="cannot be written"):
-        metrics_file.replace(path, "x" * 1000)
+        files.replace(path, "x" * 1000)
     assert path.read_bytes() == before
 
 

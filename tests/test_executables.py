@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import ladder_jax as lj
-from ladder_jax import executables
+from ladder_jax.storage import environment
 
 
 def compiled():
@@ -23,10 +23,10 @@ def limit(tmp_path, monkeypatch):
 
     def put(text):
         (tmp_path / "limit").write_text(text)
-        monkeypatch.setattr(executables, "LIMIT", tmp_path / "limit")
+        monkeypatch.setattr(environment, "MEMORY_MAP_LIMIT", tmp_path / "limit")
 
     (tmp_path / "maps").write_text("a map\n" * 1000)
-    monkeypatch.setattr(executables, "MAPS", tmp_path / "maps")
+    monkeypatch.setattr(environment, "MEMORY_MAPS", tmp_path / "maps")
     return put
 
 
@@ -34,7 +34,7 @@ def limit(tmp_path, monkeypatch):
 def test_programs_are_forgotten_above_half_of_the_limit(limit, maximum, forgets):
     function = compiled()
     limit(f"{maximum}\n")
-    assert executables.make_room() is forgets
+    assert environment.make_room() is forgets
     assert function._cache_size() == (0 if forgets else 1)
     assert function(jnp.zeros(3)).tolist() == [1, 1, 1]
 
@@ -42,18 +42,18 @@ def test_programs_are_forgotten_above_half_of_the_limit(limit, maximum, forgets)
 @pytest.mark.parametrize("text", [None, "", "none"])
 def test_without_such_a_limit_nothing_is_forgotten(limit, text, tmp_path, monkeypatch):
     if text is None:
-        monkeypatch.setattr(executables, "LIMIT", tmp_path / "absent")
+        monkeypatch.setattr(environment, "MEMORY_MAP_LIMIT", tmp_path / "absent")
     else:
         limit(text)
     function = compiled()
-    assert not executables.make_room()
+    assert not environment.make_room()
     assert function._cache_size() == 1
 
 
-@pytest.mark.skipif(not executables.MAPS.exists(), reason="no /proc: no such limit")
+@pytest.mark.skipif(not environment.MAPS.exists(), reason="no /proc: no such limit")
 def test_forgotten_programs_free_their_maps(monkeypatch, tmp_path):
     def maps():
-        return len(executables.MAPS.read_bytes().splitlines())
+        return len(environment.MAPS.read_bytes().splitlines())
 
     functions = [jax.jit(lambda x, n=n: jnp.sin(x * n) @ x) for n in range(5)]
     before = maps()
@@ -62,8 +62,8 @@ def test_forgotten_programs_free_their_maps(monkeypatch, tmp_path):
     full = maps()
     assert full >= before + 10
     (tmp_path / "limit").write_text("10")
-    monkeypatch.setattr(executables, "LIMIT", tmp_path / "limit")
-    assert executables.make_room()
+    monkeypatch.setattr(environment, "MEMORY_MAP_LIMIT", tmp_path / "limit")
+    assert environment.make_room()
     gc.collect()
     assert maps() <= full - 10
 

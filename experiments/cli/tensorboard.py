@@ -8,7 +8,7 @@ from typing import Any
 
 import ladder_jax as lj
 from ladder_jax.errors import while_writing
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
 
 
 class Mirror:
@@ -46,7 +46,7 @@ class Mirror:
             if not self._started and self._folder.is_dir():
                 shutil.rmtree(self._folder)
             self._started = True
-            for seed, lines in metrics_file.read(self._metrics).items():
+            for seed, lines in files.read(self._metrics).items():
                 self._write(seed, lines)
 
     def close(self) -> None:

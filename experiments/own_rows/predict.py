@@ -20,7 +20,7 @@ import ladder_jax as lj
 from ladder_jax.errors import while_writing
 from ladder_jax.estimator.defaults import configs
 from ladder_jax.estimator.labels import has_label
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
 from own_rows.read import Rows
 
 SETTINGS = (
@@ -171,7 +171,7 @@ def write_predictions(path: Path, classifier: Any, x: np.ndarray, row: np.ndarra
         writer.writerow([number, label, *(f"{value:.6g}" for value in own)])
     with while_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    metrics_file.replace(path, text.getvalue())
+    files.replace(path, text.getvalue())
     return predicted
 
 
@@ -208,7 +208,7 @@ def check_labels(path: str, classifier: Any, train: Rows, given: Rows) -> None:
 def save_columns(columns: Columns, folder: str | os.PathLike[str]) -> None:
     """Writes how the columns were read beside the classifier, so that others can be read alike."""
     path = Path(folder) / "columns.json"
-    metrics_file.replace(path, json.dumps(columns.to_json(), indent=2).encode())
+    files.replace(path, json.dumps(columns.to_json(), indent=2).encode())
 
 
 def _like(classifier: Any, y: np.ndarray) -> np.ndarray:

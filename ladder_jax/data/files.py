@@ -150,7 +150,8 @@ def find_cifar10(data_dir: Path) -> Path:
         return data_dir / CIFAR10_ARCHIVE
     raise DataError(
         f"data_dir={data_dir}: neither {CIFAR10_FOLDER}/ with its .bin files nor "
-        f"{CIFAR10_ARCHIVE} in it; put one of them there (the binary version, not the one for Python)"
+        f"{CIFAR10_ARCHIVE} in it; put one of them there (the binary version, "
+        "not the one for Python)"
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ladder_jax import weights
 from ladder_jax.errors import RunError, while_writing
 from ladder_jax.estimator.scaling import Scaling
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
 from ladder_jax.storage.run_folder import RUN_FILES
 from ladder_jax.train.result import Model
 from ladder_jax.weights import CLASSIFIER
@@ -56,7 +56,7 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if model is not None:
             known["weights"] = _save_model(model, folder)
-        metrics_file.replace(folder / CLASSIFIER, json.dumps(known, indent=2).encode())
+        files.replace(folder / CLASSIFIER, json.dumps(known, indent=2).encode())
 
 
 def load(kind: type, path: str | os.PathLike[str]) -> Any:
@@ -100,10 +100,10 @@ def _save_model(model: Model, folder: Path) -> str:
     """Writes the two files of the network, unless they are there; the SHA-256 of the weights."""
     if not _is_of(model, folder):
         text = json.dumps(_settings(model), indent=2)
-        metrics_file.replace(folder / "config.json", text.encode())
+        files.replace(folder / "config.json", text.encode())
     packed, file = weights.pack([model]), folder / "weights.msgpack"
     if not file.exists() or file.read_bytes() != packed:
-        metrics_file.replace(file, packed)
+        files.replace(file, packed)
     return hashlib.sha256(packed).hexdigest()
 
 

@@ -20,7 +20,7 @@ from ladder_jax.plots.decoder import denoising_functions, reconstructions
 from ladder_jax.plots.labels import error_against_labels as error_against_labels
 from ladder_jax.plots.rows import confusion, mistakes
 from ladder_jax.plots.style import Figure
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
 from ladder_jax.storage.read_run import Folder, read_run
 
 CAPTIONS = {
@@ -83,7 +83,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        metrics_file.replace(path, content)
+        files.replace(path, content)
     except (OSError, RunError) as error:
         reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise RunError(f"{path}: cannot be written ({reason})") from None

@@ -1,14 +1,18 @@
-"""metrics.jsonl: one JSON object per epoch and seed, in whole lines."""
+"""Files of a run: replaced as a whole, locked, and metrics.jsonl with one JSON object a line.
+
+The operating system frees a lock when its process ends, however it ends, so none is ever stale.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ladder_jax.errors import RunError, while_writing
 
@@ -146,3 +150,38 @@ def replace(path: Path, content: str | bytes) -> None:
             with suppress(OSError):
                 partial.unlink()
             raise
+
+
+if sys.platform == "win32":
+    import msvcrt
+    import time
+
+    def _lock(file: IO[Any], wait: bool) -> bool:
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                return True
+            except PermissionError:  # another process has it
+                if not wait:
+                    return False
+                time.sleep(0.05)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[Any], wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process has it
+            return False
+        return True
+
+
+def lock(file: IO[Any], wait: bool) -> bool:
+    """Locks an open file until it is closed or its process ends; whether that could be done.
+
+    Args:
+      file: open for writing.
+      wait: until another process frees it; else the answer is at once.
+    """
+    return _lock(file, wait)

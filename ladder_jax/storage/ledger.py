@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ladder_jax.errors import RunError
-from ladder_jax.locks import lock
+from ladder_jax.storage.files import lock
 
 Line = dict[str, Any]
 

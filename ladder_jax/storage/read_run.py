@@ -14,7 +14,7 @@ from typing import Any
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.errors import RunError, numbers, whole
 from ladder_jax.presets import Preset
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
 from ladder_jax.weights import CLASSIFIER
 
 Json = dict[str, Any]
@@ -112,7 +112,7 @@ def read_run(run: Folder) -> Run:
     indices, saved = path / "label_indices.json", path / CLASSIFIER
     labelled = _parsed(indices, lambda rows: {int(k): len(set(rows[k])) for k in rows}) or {}
     classifier = _parsed(saved, lambda known: dict(known["parameters"])) or {}
-    metrics = metrics_file.read(path / "metrics.jsonl")
+    metrics = files.read(path / "metrics.jsonl")
     lines = [line for own in metrics.values() for line in own]
     if not all(isinstance(value, int | float) for line in lines for value in line.values()):
         raise RunError(f"{path / 'metrics.jsonl'}: is damaged; it holds more than numbers")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ladder_jax.errors import RunError, no_space
-from ladder_jax.locks import lock
-from ladder_jax.storage import files as metrics_file
+from ladder_jax.storage import files
+from ladder_jax.storage.files import lock
 
 Json = dict[str, Any]
 
@@ -167,41 +167,41 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def write(self, name: str, values: Any) -> None:
-        """Replaces a JSON file; see ``metrics_file.replace``."""
+        """Replaces a JSON file; see ``files.replace``."""
         if self.writes:
             text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-            metrics_file.replace(self.path / name, text)
+            files.replace(self.path / name, text)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replaces a file, likewise."""
         if self.writes:
-            metrics_file.replace(self.path / name, content)
+            files.replace(self.path / name, content)
 
     def append_metrics(self, lines: list[Json]) -> None:
         """More lines of metrics.jsonl."""
         if self.writes:
-            metrics_file.append(self.path / "metrics.jsonl", lines)
+            files.append(self.path / "metrics.jsonl", lines)
 
     def metrics(self) -> dict[int, list[Json]]:
-        """All whole lines of metrics.jsonl by seed, see ``metrics_file.read``."""
-        return metrics_file.read(self.path / "metrics.jsonl")
+        """All whole lines of metrics.jsonl by seed, see ``files.read``."""
+        return files.read(self.path / "metrics.jsonl")
 
     def truncate_metrics(
         self, seeds: Sequence[int], epochs: int, diverged: Collection[int] = ()
     ) -> dict[int, list[Json]]:
-        """Drops lines of epochs that will be trained again, see ``metrics_file.truncate``."""
+        """Drops lines of epochs that will be trained again, see ``files.truncate``."""
         path = self.path / "metrics.jsonl"
-        return metrics_file.truncate(path, seeds, epochs, diverged, self.writes)
+        return files.truncate(path, seeds, epochs, diverged, self.writes)
 
     def order_metrics(self, at_once: bool) -> None:
-        """Puts the lines of several seeds in order, see ``metrics_file.order``."""
+        """Puts the lines of several seeds in order, see ``files.order``."""
         if self.writes:
-            metrics_file.order(self.path / "metrics.jsonl", at_once)
+            files.order(self.path / "metrics.jsonl", at_once)
 
     def sync_metrics(self) -> None:
         """Returns once the lines so far are on the disk."""
         if self.writes:
-            metrics_file.sync(self.path / "metrics.jsonl")
+            files.sync(self.path / "metrics.jsonl")
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
         """Notes which of several seeds diverged: seed -> after how many steps, and how."""

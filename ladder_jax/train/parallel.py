@@ -26,9 +26,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError, choice, whole
-from ladder_jax.sharing import Share
 from ladder_jax.train.schedule import Plan
-from ladder_jax.train.step import CostDict, TrainData, TrainState, init_state, train_chunk
+from ladder_jax.train.step import CostDict, Share, TrainData, TrainState, init_state, train_chunk
 
 AXIS = "devices"
 KINDS = ("jit", "pmap")

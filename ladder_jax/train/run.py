@@ -13,7 +13,6 @@ from ladder_jax import weights
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError, whole
-from ladder_jax.executables import make_room
 from ladder_jax.identity import (
     check_fits,
     normal_form,
@@ -23,6 +22,7 @@ from ladder_jax.identity import (
     with_seeds,
 )
 from ladder_jax.storage import environment
+from ladder_jax.storage.environment import make_room
 from ladder_jax.storage.run_folder import Json, RunFolder
 from ladder_jax.train.checkpoints import KEEP, Checkpoints
 from ladder_jax.train.hosts import (
@@ -59,7 +59,7 @@ def train_and_evaluate(
     """Trains one model, or one for each of several seeds, and measures its errors.
 
     In a process near its limit of memory maps all compiled programs are forgotten before, see
-    ``ladder_jax.executables``.
+    ``ladder_jax.storage.environment``.
 
     Args:
       config: the network.
