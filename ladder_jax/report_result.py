@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ladder_jax.config import STATISTICS
 from ladder_jax.presets import Preset
+from ladder_jax.report.markup import Html, is_number, note, section, table, tag
 from ladder_jax.report.reproduce import changes, command, how
-from ladder_jax.report_html import Html, is_number, note, section, table, tag
 from ladder_jax.storage.read_run import Json, Run, mean_text, percent, plain
 
 _KINDS = {

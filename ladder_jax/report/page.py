@@ -13,8 +13,8 @@ from ladder_jax.ladder.network import parameter_counts
 from ladder_jax.layers import by
 from ladder_jax.plots import CAPTIONS, PICTURES, write_whole
 from ladder_jax.presets import Preset
+from ladder_jax.report.markup import Html, chart, is_number, is_png, picture, section, table, tag
 from ladder_jax.report.reproduce import how, meanings, model_name, nearest_preset, network_name
-from ladder_jax.report_html import Html, chart, is_number, is_png, picture, section, table, tag
 from ladder_jax.report_result import by_statistics, result
 from ladder_jax.storage.read_run import Json, Run, plain, read_run
 

@@ -13,7 +13,7 @@ from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError
 from ladder_jax.estimator import defaults as choices
 from ladder_jax.presets import Preset
-from ladder_jax.report_html import Html, tag
+from ladder_jax.report.markup import Html, tag
 from ladder_jax.storage.read_run import PAPER_ROWS, Run, changed, kind_of, plain
 
 _KINDS = {"baseline": "Supervised baseline", "bottom": "Ladder, cost at the input only"}
