@@ -26,7 +26,7 @@ from cli import console
 from cli.flags import devices
 from paper_tables.cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
 from paper_tables.render import markdown
-from paper_tables.runs import Job, run_missing
+from paper_tables.runs import TableRequest, run_missing
 from table_figure import write as write_figure
 
 import ladder_jax as lj
@@ -80,7 +80,7 @@ def main(values: flags.FlagValues) -> None:
         sys.exit(1)
 
 
-def make_job(values: flags.FlagValues) -> Job:
+def make_job(values: flags.FlagValues) -> TableRequest:
     """What parsed flags ask for.
 
     Raises:
@@ -99,7 +99,7 @@ def make_job(values: flags.FlagValues) -> Job:
     given = ("table", "cells", "seeds", *OVERRIDES)
     words = [f"--{name}={values[name].value}" for name in given if values[name].value is not None]
     command = shlex.join(["python", "experiments/tables.py", *words])
-    return Job(
+    return TableRequest(
         title=table.title,
         command=command,
         cells=cells,
@@ -135,7 +135,7 @@ def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
     return folder / f"{stem}.md", folder / f"{stem}.png"
 
 
-def write(job: Job, text_file: Path, figure_file: Path | None = None) -> str:
+def write(job: TableRequest, text_file: Path, figure_file: Path | None = None) -> str:
     """Writes the table as the ledger has it, each file as a whole; gives the Markdown.
 
     Raises:
@@ -157,7 +157,7 @@ def write(job: Job, text_file: Path, figure_file: Path | None = None) -> str:
     return text
 
 
-def to_do(job: Job) -> str:
+def to_do(job: TableRequest) -> str:
     """The missing runs, a line for each cell, and what there is of them."""
     new: dict[str, list[int]] = {}
     lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import signal
 import sys
@@ -12,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import table_groups
 from cli import console
 from cli.flags import Settings
 
@@ -24,12 +24,12 @@ from paper_tables.cells import Cell
 from paper_tables.render import Report
 from paper_tables.results import Line, identity, make_rows, run_of
 
-Run = tuple[Cell, int]
+CellRun = tuple[Cell, int]
 """A cell and a seed."""
 
 
 @dataclass(frozen=True)
-class Job:
+class TableRequest:
     """What a command line asks for.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
     title: str
     command: str
     cells: list[Cell]
-    asked: list[Run]
+    asked: list[CellRun]
     ledger: Ledger
     workdir: str
     data_dir: str | None
@@ -56,7 +56,7 @@ class Job:
     parallel: lj.Parallel
     at_once: int
 
-    def missing(self) -> list[Run]:
+    def missing(self) -> list[CellRun]:
         """The runs that are asked for and not in the ledger."""
         done = {run_of(line) for line in self.ledger.lines()}
         return [(cell, seed) for cell, seed in self.asked if (identity(cell), seed) not in done]
@@ -66,7 +66,7 @@ class Job:
         rows = make_rows(self.cells, self.ledger.lines())
         return Report(self.title, self.command, rows, len(self.asked), len(self.missing()))
 
-    def settings(self, run: Run) -> Settings:
+    def settings(self, run: CellRun) -> Settings:
         """A run as the training commands describe it."""
         cell, seed = run
         folder = os.path.join(self.workdir, cell.folder(seed))
@@ -78,7 +78,7 @@ class Job:
             print(text, flush=True)
 
 
-def run_missing(job: Job, after_each: Callable[[], object]) -> bool:
+def run_missing(job: TableRequest, after_each: Callable[[], object]) -> bool:
     """Makes the missing runs; whether all could be made.
 
     A run that another process is making is left to it.
@@ -86,7 +86,7 @@ def run_missing(job: Job, after_each: Callable[[], object]) -> bool:
     load, good = _Data(job.data_dir), True
     pending = job.missing()
     job.say(f"{len(pending)} of {len(job.asked)} runs are missing")
-    for runs in table_groups.group(pending, job.parallel, job.at_once):
+    for runs in group_seeds(pending, job.parallel, job.at_once):
         if _claim_and_make_together(job, runs, load):
             after_each()
     pending = job.missing()
@@ -106,7 +106,9 @@ def run_missing(job: Job, after_each: Callable[[], object]) -> bool:
     return good
 
 
-def _claim_and_make(job: Job, run: Run, load: _Data) -> Literal["made", "there", "busy", "failed"]:
+def _claim_and_make(
+    job: TableRequest, run: CellRun, load: _Data
+) -> Literal["made", "there", "busy", "failed"]:
     cell, seed = run
     claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
     if claim is None:
@@ -125,7 +127,7 @@ def _claim_and_make(job: Job, run: Run, load: _Data) -> Literal["made", "there",
         return "made"
 
 
-def _claim_and_make_together(job: Job, runs: list[Run], load: _Data) -> bool:
+def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Data) -> bool:
     """Whether they were made; if not they are left to be made one by one."""
     with ExitStack() as held:
         for cell, seed in runs:
@@ -139,9 +141,9 @@ def _claim_and_make_together(job: Job, runs: list[Run], load: _Data) -> bool:
         if not all(run in missing for run in runs) or any(_made_before(job, run) for run in runs):
             return False
         job.say(f"{cell.name} seeds {first} to {runs[-1][1]} at once")
-        chosen = table_groups.settings(runs, job.workdir, job.parallel)
+        chosen = group_settings(runs, job.workdir, job.parallel)
         try:
-            lines = table_groups.make(runs, chosen, load, _line, job.quiet)
+            lines = train_group(runs, chosen, load, _line, job.quiet)
         except (lj.RunError, lj.DivergedError, lj.ConfigError) as error:
             job.say(f"not at once: {error}")
             return False
@@ -150,12 +152,12 @@ def _claim_and_make_together(job: Job, runs: list[Run], load: _Data) -> bool:
     return True
 
 
-def _made_before(job: Job, run: Run) -> bool:
+def _made_before(job: TableRequest, run: CellRun) -> bool:
     chosen = job.settings(run)
     return bool(lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config))
 
 
-def _make(job: Job, run: Run, load: _Data) -> Line:
+def _make(job: TableRequest, run: CellRun, load: _Data) -> Line:
     """The ledger's line of a run: finished before, or trained now."""
     chosen = job.settings(run)
     config, train_config = chosen.config, chosen.train_config
@@ -177,7 +179,7 @@ def _make(job: Job, run: Run, load: _Data) -> Line:
     return line
 
 
-def _line(run: Run, summary: dict[str, Any], finished: float) -> Line:
+def _line(run: CellRun, summary: dict[str, Any], finished: float) -> Line:
     cell, seed = run
     (found,) = (found for found in summary["runs"] if found["seed"] == seed)
     when = datetime.datetime.fromtimestamp(finished, datetime.UTC)
@@ -233,3 +235,74 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
     for number in late:
         signal.raise_signal(number)
+
+
+def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterator[list[CellRun]]:
+    """Runs of one cell with consecutive seeds, two to ``most`` of them; none on a CPU.
+
+    Args:
+      runs: those that are missing.
+      parallel: how seeds are trained.
+      most: of a program's memory.
+    """
+    cells: dict[str, list[CellRun]] = {}
+    for run in runs:
+        cells.setdefault(run[0].name, []).append(run)
+    for own in cells.values():
+        own.sort(key=lambda run: run[1])
+        numbered = itertools.groupby(enumerate(own), key=lambda item: item[1][1] - item[0])
+        for _, consecutive in numbered:
+            found = [run for _, run in consecutive]
+            for start in range(0, len(found), most):
+                together = found[start : start + most]
+                if parallel.seeds_at_once(len(together)):
+                    yield together
+
+
+def group_settings(runs: list[CellRun], workdir: str, parallel: lj.Parallel) -> Settings:
+    """A group as the training commands describe it."""
+    (cell, first), (_, last) = runs[0], runs[-1]
+    folder = os.path.join(workdir, f"{cell.folder(first)}-{last}")
+    own = cell.settings(first)
+    return Settings(cell.preset, cell.config, own, "", folder, len(runs), parallel)
+
+
+def train_group(
+    runs: list[CellRun],
+    chosen: Settings,
+    load: Callable[[str], lj.Dataset],
+    line: Callable[[CellRun, dict, float], Line],
+    quiet: bool,
+) -> list[Line]:
+    """The ledger's lines of a group: finished before, or trained now.
+
+    Args:
+      runs: the group.
+      chosen: as from ``group_settings``.
+      load: gives a data set by name.
+      line: makes a line of a run, the content of its result.json and when it was finished.
+      quiet: print no progress.
+
+    Raises:
+      RunError: the run folder cannot be used.
+      DivergedError: all of them diverged.
+    """
+    data = load(chosen.preset.dataset)
+    summary = lj.finished_summary(
+        chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
+    )
+    if summary is None:
+        summary = console.train(chosen, data, quiet=quiet).summary
+    finished = time.time()
+    own_share = round(summary["wall_seconds"] / len(runs), 1)
+    return [
+        # Each is written as the run of its own that it is.
+        line(
+            run,
+            summary
+            | {"config": run_config(run[0].config, run[0].settings(run[1]), data)}
+            | {"wall_seconds": own_share},
+            finished,
+        )
+        for run in runs
+    ]
