@@ -32,18 +32,18 @@ _DPI = 150
 _NAMES = ("paper, mean ± std", "ours, mean ± std", "ours, single runs")
 
 
-def write(report: Report, path: Path) -> None:
+def write_figure(report: Report, path: Path) -> None:
     """Writes the PNG file, as a whole.
 
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
     """
     partial = path.with_name(f".{path.name}.partial")
-    draw(report).savefig(partial, format="png", dpi=_DPI)
+    draw_figure(report).savefig(partial, format="png", dpi=_DPI)
     os.replace(partial, path)
 
 
-def draw(report: Report) -> Any:
+def draw_figure(report: Report) -> Any:
     """The matplotlib figure."""
     from matplotlib.figure import Figure  # optional: the extra `plots`
 
@@ -61,7 +61,7 @@ def draw(report: Report) -> Any:
     figure.text(0.012, 1 - 0.3 / height, report.heading, fontsize=12, weight="bold", va="center")
     if note := changes(rows).strip("*"):
         figure.text(0.012, 1 - 0.56 / height, note, fontsize=9, color="#AA0000", va="center")
-    _legend(figure, axes, rows, height)
+    _figure_legend(figure, axes, rows, height)
     return figure
 
 
@@ -133,7 +133,7 @@ def _numbers(axes: Any, rows: list[Row], left: float) -> None:
             write(x, at, text, color=colour)
 
 
-def _legend(figure: Any, axes: Any, rows: list[Row], height: float) -> None:
+def _figure_legend(figure: Any, axes: Any, rows: list[Row], height: float) -> None:
     handles, labels = axes.get_legend_handles_labels()
     found = dict(reversed(list(zip(labels, handles, strict=True))))  # the first row's
     if names := [name for name in _NAMES if name in found]:

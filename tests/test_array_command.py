@@ -16,8 +16,8 @@ import ladder_jax as lj
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 import arrays
-from array_columns import Columns
 from own_rows import predict as array_work
+from own_rows.columns import Columns
 from own_rows.read import Rows, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent

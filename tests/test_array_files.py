@@ -16,8 +16,8 @@ from ladder_jax.errors import ConfigError, LadderError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-from array_columns import Columns
 from own_rows import read as array_files
+from own_rows.columns import Columns
 
 TRAIN = "age,color,label\n1,red,a\n2.5,blue,b\n5,red,\n"
 MANY = "".join(f"{n / 7},{'ab'[n % 2]}\n" for n in range(9000))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from array_columns import Columns
 from cli import console
 from cli.flags import numbers
 
@@ -21,6 +20,7 @@ from ladder_jax.errors import while_writing
 from ladder_jax.estimator.defaults import configs
 from ladder_jax.estimator.labels import has_label
 from ladder_jax.storage import files
+from own_rows.columns import Columns
 from own_rows.read import Rows
 
 SETTINGS = (

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import array_csv
-from array_cells import Array, some
-from array_columns import Columns, encode, fit, labels
-from array_csv import near
-from array_npz import arrays
-
 from ladder_jax.errors import ConfigError, DataError
+from own_rows import csv_file
+from own_rows.cells import Array, some
+from own_rows.columns import Columns, encode, fit, labels
+from own_rows.csv_file import near
+from own_rows.npz_file import arrays
 
 
 class Rows(NamedTuple):
@@ -66,11 +65,11 @@ def read_training(
             raise DataError(f"{path}: an .npz file has no columns; leave out {flags}")
         found, notes = arrays(path, "train")
         return Rows(*found), Columns(shape=found[0].shape[1:]), notes
-    rows = array_csv.records(path)
-    names = array_csv.header(path, rows)
-    label = array_csv.label_of(path, names, label_column, ignore)
-    kinds = array_csv.kinds_of(path, names, label, ignore, categorical)
-    cells = array_csv.read(path, rows, names, {**kinds, label: "text"})
+    rows = csv_file.records(path)
+    names = csv_file.header(path, rows)
+    label = csv_file.label_of(path, names, label_column, ignore)
+    kinds = csv_file.kinds_of(path, names, label, ignore, categorical)
+    cells = csv_file.read(path, rows, names, {**kinds, label: "text"})
     y, totals, notes = labels(cells.pop(label), unlabelled)
     for column in cells.values():
         column.finish()
@@ -102,15 +101,15 @@ def read_rows(path: str | os.PathLike[str], columns: Columns) -> tuple[Rows, lis
     if is_npz:
         found, notes = arrays(path, "test", columns.shape)
         return Rows(*found), notes
-    rows = array_csv.records(path)
-    names = array_csv.header(path, rows)
+    rows = csv_file.records(path)
+    names = csv_file.header(path, rows)
     kinds = {c.name: "text" if c.categories else "number" for c in columns.features}
-    array_csv.check_known(path, "which the training file has", kinds, names)
+    csv_file.check_known(path, "which the training file has", kinds, names)
     known = {*kinds, *columns.left_out, columns.label, ""}
     extra = [name for name in names if name not in known]
     notes = [f"not used, not in the training file: {some(extra)}"] if extra else []
     label, y = columns.label or "", None
-    cells = array_csv.read(path, rows, names, {**kinds, label: "text"} if label in names else kinds)
+    cells = csv_file.read(path, rows, names, {**kinds, label: "text"} if label in names else kinds)
     if label in names:
         y, totals, more = labels(cells.pop(label), columns.unlabelled, columns.classes)
         y, notes = y if totals else None, notes + more

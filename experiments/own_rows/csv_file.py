@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from array_cells import Cells, number, show, some
-
 from ladder_jax.errors import DataError
+from own_rows.cells import Cells, number, show, some
 
 _LABELS = ("label", "class", "target", "y")
 _BATCH = 4096  # rows that are texts at the same time

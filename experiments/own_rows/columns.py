@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from array_cells import Array, Cells, is_no_label, plain, show, some
 
 from ladder_jax.errors import DataError
+from own_rows.cells import Array, Cells, is_no_label, plain, show, some
 
 
 class Column(NamedTuple):

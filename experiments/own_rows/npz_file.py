@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_cells import Array, some
 
 from ladder_jax.errors import DataError
+from own_rows.cells import Array, some
 
 _DAMAGE = (EOFError, MemoryError, OSError, RuntimeError, ValueError)
 _FREE = ("x_unlabeled", "X_unlabeled", "x_unlabelled", "X_unlabelled")
