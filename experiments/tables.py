@@ -25,9 +25,9 @@ from absl import flags
 from cli import console
 from cli.flags import devices
 from paper_tables.cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
+from paper_tables.figure import write_figure
 from paper_tables.render import markdown
 from paper_tables.runs import TableRequest, run_missing
-from table_figure import write as write_figure
 
 import ladder_jax as lj
 from ladder_jax.errors import whole

@@ -9,14 +9,14 @@ from tables_by_hand import CELL, ERRORS, LADDER, line, report_of, rows_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-import table_figure
+from paper_tables import figure as table_figure
 
 
 def test_picture_shows_the_numbers(tmp_path):
     far = dataclasses.replace(CELL, name="far", paper=(21.74, 1.77), config=CELL.config)
     far = dataclasses.replace(far, train_config=dataclasses.replace(CELL.train_config, epochs=9))
     rows = rows_of(*(line(LADDER, seed, e) for seed, e in ERRORS.items()), cells=[CELL, far])
-    figure = table_figure.draw(report_of(rows))
+    figure = table_figure.draw_figure(report_of(rows))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a-cell", "far"]
     assert axes.get_xlabel() == "test error, % (logarithmic)"
@@ -41,12 +41,12 @@ def test_picture_shows_the_numbers(tmp_path):
     assert said[1] == "Not the paper's settings: epochs 9 (paper: 150)."
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["paper, mean ± std", "ours, mean ± std", "ours, single runs"]
-    table_figure.write(report_of(rows), tmp_path / "table.png")
+    table_figure.write_figure(report_of(rows), tmp_path / "table.png")
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["table.png"]
 
 
 def test_picture_of_nothing_yet():
     rows = rows_of(cells=[dataclasses.replace(CELL, paper=None)])
-    (axes,) = table_figure.draw(report_of(rows)).axes
+    (axes,) = table_figure.draw_figure(report_of(rows)).axes
     assert [text.get_text() for text in axes.texts][4:] == ["–"] * 4

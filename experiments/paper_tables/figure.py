@@ -61,7 +61,7 @@ def draw_figure(report: Report) -> Any:
     figure.text(0.012, 1 - 0.3 / height, report.heading, fontsize=12, weight="bold", va="center")
     if note := changes(rows).strip("*"):
         figure.text(0.012, 1 - 0.56 / height, note, fontsize=9, color="#AA0000", va="center")
-    _figure_legend(figure, axes, rows, height)
+    _legend(figure, axes, rows, height)
     return figure
 
 
@@ -133,7 +133,7 @@ def _numbers(axes: Any, rows: list[Row], left: float) -> None:
             write(x, at, text, color=colour)
 
 
-def _figure_legend(figure: Any, axes: Any, rows: list[Row], height: float) -> None:
+def _legend(figure: Any, axes: Any, rows: list[Row], height: float) -> None:
     handles, labels = axes.get_legend_handles_labels()
     found = dict(reversed(list(zip(labels, handles, strict=True))))  # the first row's
     if names := [name for name in _NAMES if name in found]:
