@@ -19,7 +19,7 @@ from pathlib import Path
 import pictures
 from absl import flags
 from cli import console
-from flag_groups import Group
+from cli.flags import Group
 from own_rows import predict as array_work
 from own_rows.read import read_rows, read_training
 

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 import arrays
 import evaluate
-import flag_groups
 import plot
 import tables
 from cli import console
 from cli import flags as common_flags
+from cli import flags as flag_groups
 from cli import tensorboard as tensorboard_mirror
 
 COMMANDS = {

@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 
 import pictures
 from absl import flags
-from flag_groups import help_text
 
 import ladder_jax as lj
-from cli.flags import Settings, check_known, settings
+from cli.flags import Settings, check_known, help_text, settings
 from cli.hosts import all_have, check_flags, join
 from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
