@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from aborts import say_when_aborted
 from absl import flags
 
 import ladder_jax as lj
@@ -70,3 +71,25 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_kept: list[Callable[[int], None]] = []  # C holds no reference
+
+
+def say_when_aborted(message: str) -> None:
+    """Lets the process end with that line and status 1 where it would be aborted; again: anew.
+
+    Python's own handlers do not do: they run in the main thread, later, and abort() is final.
+
+    Args:
+      message: what happened, and what to do.
+    """
+    text = f"error: {message}\n".encode()
+
+    def end(number: int) -> None:
+        os.write(2, text)
+        os._exit(1)
+
+    _kept.append(_Handler(end))
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), _kept[-1])
