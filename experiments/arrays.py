@@ -16,7 +16,6 @@ import statistics
 import sys
 from pathlib import Path
 
-import pictures
 from absl import flags
 from cli import console
 from cli.flags import Group
@@ -109,7 +108,7 @@ def main(values: flags.FlagValues) -> None:
         if error := array_work.test_error(classifier, predicted, y):
             print(f"test error {error[0]:.2f} % of {error[1]} rows")
         print(f"{len(x)} predictions in {output}", flush=True)
-        pictures.leave(workdir, None)
+        console.write_figures_and_report(workdir, None)
     except (lj.LadderError, ValueError, ImportError) as error:
         console.fail(str(error))
     except BrokenPipeError:

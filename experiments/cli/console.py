@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 import signal
@@ -11,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-import pictures
 from absl import flags
 
 import ladder_jax as lj
@@ -77,7 +77,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     if lj.hosts.is_first_process():
         print(result_table(chosen, summary), flush=True)
         if values.report and data is not None:
-            report = pictures.leave(chosen.workdir, data)
+            report = write_figures_and_report(chosen.workdir, data)
             if report and not quiet:
                 print(f"report: {report}")
 
@@ -273,3 +273,28 @@ class _StopOnSignal:
         signal.signal(number, signal.SIG_DFL)
         # Not print: it may interrupt a write to the same stream.
         os.write(2, b"stopping after the current steps; once more to stop at once\n")
+
+
+def write_figures_and_report(workdir: str, data: lj.Dataset | None) -> str | None:
+    """Writes figures/ (where matplotlib is installed) and report.html.
+
+    The run is finished and its result is on the disk: what goes wrong here is a warning.
+
+    Args:
+      workdir: the run folder.
+      data: those of the run; None leaves out the pictures of rows.
+
+    Returns:
+      Path of the report, None if there is none.
+    """
+    try:
+        if importlib.util.find_spec("matplotlib"):
+            lj.plots.write_figures(workdir, data)
+    except Exception as error:  # whatever a drawing leads to
+        print(f"warning: pictures are missing: {error}", file=sys.stderr)
+    try:  # on its own: it has the numbers, and needs no picture
+        lj.report.write_report(workdir)
+    except Exception as error:
+        print(f"warning: the report is missing: {error}", file=sys.stderr)
+        return None
+    return os.path.join(workdir, "report.html")
