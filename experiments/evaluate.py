@@ -19,7 +19,7 @@ from absl import flags
 from cli import console
 
 import ladder_jax as lj
-from ladder_jax.identity import split_rows
+from ladder_jax.data.split import split_rows
 from ladder_jax.weights import folder_of, seeds_of
 
 ROWS = ("test", "validation", "train")

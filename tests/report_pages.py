@@ -7,8 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import ladder_jax as lj
-from ladder_jax.identity import settings
 from ladder_jax.report.page import write_report
+from ladder_jax.storage.run_folder import describe_settings
 from ladder_jax.train.result import summarize
 
 LADDER = lj.presets.get("mnist-ladder-100")
@@ -80,7 +80,7 @@ def write_run(folder, preset=LADDER, seeds=1, ended=True, diverged=(), done=None
     data, costs = data | changes.pop("data", {}), changes.pop("costs", None)
     config = dataclasses.replace(preset.config, **changes.pop("config", {}))
     train = dataclasses.replace(preset.train_config, **changes)
-    known = settings(config, train, seeds) | {"data": data}
+    known = describe_settings(config, train, seeds) | {"data": data}
     part = "validation_error_percent" if train.validation else "test_error_percent"
     entries, lines, seeds = [], [], range(train.seed, train.seed + seeds)
     for seed in seeds:

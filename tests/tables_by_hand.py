@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import ladder_jax as lj
-from ladder_jax.identity import run_config
 from ladder_jax.storage.ledger import Ledger
+from ladder_jax.storage.run_folder import describe_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
@@ -119,7 +119,7 @@ class Command:
         assert data.name == chosen.preset.dataset
         self.trained.append((chosen.preset.name, chosen.train_config.seed, chosen.workdir))
         seeds = range(chosen.train_config.seed, chosen.train_config.seed + chosen.num_seeds)
-        config = run_config(chosen.config, chosen.train_config, data, len(seeds), len(seeds) > 1)
+        config = describe_run(chosen.config, chosen.train_config, data, len(seeds), len(seeds) > 1)
         runs = [{"seed": seed, "test_error_percent": ERROR} for seed in seeds]
         rest = {"versions": {"jax": "1"}, "device": "1 x cpu", "wall_seconds": 2.5 * len(seeds)}
         return types.SimpleNamespace(summary={"runs": runs, "config": config, **rest})

@@ -11,7 +11,7 @@ import pytest
 from report_pages import LADDER, report, write_run
 
 import ladder_jax as lj
-from ladder_jax.identity import run_config, settings
+from ladder_jax.storage.run_folder import describe_run
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -52,7 +52,7 @@ def test_command_makes_the_same_run(tmp_path, changes):
     page, known = report(folder), json.loads((folder / "config.json").read_text())
     for line, workdir in zip(page.pre, (str(folder), "runs/it's a run-again"), strict=True):
         chosen = parsed(line)
-        own = settings(chosen.config, chosen.train_config, chosen.num_seeds)
+        own = describe_settings(chosen.config, chosen.train_config, chosen.num_seeds)
         assert own | {"data": known["data"]} == known
         assert chosen.parallel.seed_mode == known.get("seed_mode", "auto")
         assert chosen.workdir == workdir
@@ -86,7 +86,7 @@ def test_the_same_fit_makes_the_same_run(monkeypatch, tmp_path, layers, shape):
     def train(*run, split, workdir, **_):
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(run_config(*run, split=split)))
+        (folder / "config.json").write_text(json.dumps(describe_run(*run, split=split)))
         raise lj.StoppedError
 
     monkeypatch.chdir(tmp_path)

@@ -19,7 +19,7 @@ from cli.flags import Settings, check_known, help_text, settings
 from cli.hosts import all_have, check_flags, join
 from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
-from ladder_jax.identity import with_seeds
+from ladder_jax.config import with_seeds
 from ladder_jax.storage import environment
 from ladder_jax.storage.read_run import changed, mean_text, percent
 from ladder_jax.train.run import trained_at_once

@@ -17,9 +17,9 @@ from cli import console
 from cli.flags import Settings
 
 import ladder_jax as lj
-from ladder_jax.identity import run_config
 from ladder_jax.storage import environment
 from ladder_jax.storage.ledger import Ledger
+from ladder_jax.storage.run_folder import describe_run
 from paper_tables.cells import Cell
 from paper_tables.render import Report
 from paper_tables.results import Line, identity, make_rows, run_of
@@ -198,7 +198,7 @@ def _diverged(reason: str, chosen: Settings, data: lj.Dataset, seconds: float) -
     seed = chosen.train_config.seed
     return {
         "runs": [{"seed": seed, "test_error_percent": None, "reason": reason}],
-        "config": run_config(chosen.config, chosen.train_config, data),
+        "config": describe_run(chosen.config, chosen.train_config, data),
         "versions": environment.versions(),
         "device": environment.device(),
         "wall_seconds": round(seconds, 1),
@@ -300,7 +300,7 @@ def train_group(
         line(
             run,
             summary
-            | {"config": run_config(run[0].config, run[0].settings(run[1]), data)}
+            | {"config": describe_run(run[0].config, run[0].settings(run[1]), data)}
             | {"wall_seconds": own_share},
             finished,
         )

@@ -11,8 +11,8 @@ import numpy as np
 from ladder_jax import weights
 from ladder_jax.config import LadderConfig
 from ladder_jax.data import Dataset
+from ladder_jax.data.split import split_rows
 from ladder_jax.errors import RunError
-from ladder_jax.identity import split_rows
 from ladder_jax.plots.curves import open_run
 from ladder_jax.plots.style import Array, Figure, add_axes, colour_bar, new_figure, show_image
 from ladder_jax.storage.read_run import Folder, Run

@@ -16,7 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ladder_jax.errors import RunError, no_space
+import numpy as np
+
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.data import Dataset, Split
+from ladder_jax.errors import ConfigError, RunError, no_space
 from ladder_jax.storage import files
 from ladder_jax.storage.files import lock
 
@@ -29,6 +33,60 @@ _ALL_FILES = (
     *("classifier.json", "result.json", "report.html", "figures", "checkpoints", "metrics.jsonl"),
     *("diverged.json", "weights.msgpack", "label_indices.json", "config.json"),
 )
+
+
+def describe_run(
+    config: LadderConfig,
+    train_config: TrainConfig,
+    data: Dataset,
+    num_seeds: int = 1,
+    at_once: bool = False,
+    split: Split | None = None,
+) -> Json:
+    """What config.json holds: network, training and the data's identity.
+
+    Args:
+      config: the network.
+      train_config: how it is trained.
+      data: the rows.
+      num_seeds: runs in the folder.
+      at_once: whether they are trained by one program; their checkpoints are then one.
+      split: the caller's own choice of rows.
+    """
+    identity: Json = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
+    if split is not None:
+        identity |= {"rows": len(np.unique(split.train)), "split": split.fingerprint()}
+    return describe_settings(config, train_config, num_seeds, at_once) | {"data": identity}
+
+
+def describe_settings(
+    config: LadderConfig, train_config: TrainConfig, num_seeds: int = 1, at_once: bool = False
+) -> Json:
+    """The part of config.json that is known without the data."""
+    training = train_config.to_json()
+    found: Json = {"model": config.to_json(), "training": training, "num_seeds": num_seeds}
+    if num_seeds == 1:
+        return found | {"training": training | {"data_seed": train_config.split_seed}}
+    mode = "vmap" if at_once else "sequential"
+    return found | {"seed_mode": mode}
+
+
+def upgrade_config(known: Json) -> Json:
+    """A config.json as this version would write it: fields added since have their default.
+
+    What this version cannot read is returned as it is.
+    """
+    try:
+        return (
+            {"num_seeds": 1}
+            | known
+            | {
+                "model": LadderConfig.from_json(known["model"]).to_json(),
+                "training": TrainConfig.from_json(known["training"]).to_json(),
+            }
+        )
+    except (KeyError, TypeError, ConfigError):
+        return known
 
 
 class RunFolder:

@@ -10,20 +10,19 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple
 
 from ladder_jax import weights
-from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
+from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig, with_seeds
 from ladder_jax.data import Dataset, Split, prepare
+from ladder_jax.data.split import check_fits, split_rows
 from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError, whole
-from ladder_jax.identity import (
-    check_fits,
-    normal_form,
-    run_config,
-    settings,
-    split_rows,
-    with_seeds,
-)
 from ladder_jax.storage import environment
 from ladder_jax.storage.environment import make_room
-from ladder_jax.storage.run_folder import Json, RunFolder
+from ladder_jax.storage.run_folder import (
+    Json,
+    RunFolder,
+    describe_run,
+    describe_settings,
+    upgrade_config,
+)
 from ladder_jax.train.checkpoints import KEEP, Checkpoints
 from ladder_jax.train.hosts import (
     any_process,
@@ -97,7 +96,7 @@ def train_and_evaluate(
     splits = [split_rows(run, data, split) for run in runs]
     at_once = trained_at_once(parallel, runs, data)
     layout = parallel.layout(num_seeds if at_once else 1)  # can't it be, that is said at once
-    identity = run_config(config, train_config, data, num_seeds, at_once, split)
+    identity = describe_run(config, train_config, data, num_seeds, at_once, split)
     versions = environment.versions()  # of the code that runs now, not of a later commit
     groups = [slice(None)] if at_once else [slice(i, i + 1) for i in range(num_seeds)]
     show = _told_apart(on_progress) if on_progress and len(groups) > 1 else on_progress
@@ -150,9 +149,9 @@ def finished_summary(
     Raises:
       RunError: the run there is of another configuration.
     """
-    wanted = settings(config, train_config, num_seeds)
+    wanted = describe_settings(config, train_config, num_seeds)
     wanted.pop("seed_mode", None)  # how it was made, of a finished run
-    return RunFolder.finished(workdir, wanted, normal_form)
+    return RunFolder.finished(workdir, wanted, upgrade_config)
 
 
 def _finished(
@@ -249,7 +248,7 @@ def _open(
     folder, problem = None, None
     try:
         if is_first_process():
-            folder = RunFolder(workdir, identity, normal_form, resume=resume)
+            folder = RunFolder(workdir, identity, upgrade_config, resume=resume)
             pairs = zip(runs, splits, strict=True)
             labelled = {
                 str(run.seed): list(dict.fromkeys(own.labelled.tolist())) for run, own in pairs
@@ -264,7 +263,7 @@ def _open(
         raise problem or RunError(f"workdir={workdir}: the first process cannot use it")
     if any_process(not os.path.exists(os.path.join(workdir, "config.json"))):
         raise RunError(f"workdir={workdir}: not all hosts see it; choose a folder that they share")
-    return folder or RunFolder(workdir, identity, normal_form, writes=False)
+    return folder or RunFolder(workdir, identity, upgrade_config, writes=False)
 
 
 def _make(job: _Job, runs: Sequence[TrainConfig], splits: Sequence[Split], apart: bool) -> _Made:
