@@ -299,17 +299,6 @@ class TrainConfig:
         return cls(**_known(cls, values))
 
 
-def with_seeds(train_config: TrainConfig, num_seeds: int) -> list[TrainConfig]:
-    """The settings of each of several runs, with seeds from ``train_config.seed`` up.
-
-    Raises:
-      ConfigError: not a whole number of at least 1.
-    """
-    count = whole("num_seeds", num_seeds, 1)
-    seeds = range(train_config.seed, train_config.seed + count)
-    return [dataclasses.replace(train_config, seed=seed) for seed in seeds]
-
-
 def _set(config: Any, field: str, value: Any) -> None:
     object.__setattr__(config, field, value)  # the one way to normalise a frozen field
 

@@ -19,10 +19,10 @@ from cli.flags import Settings, check_known, help_text, settings
 from cli.hosts import all_have, check_flags, join
 from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
-from ladder_jax.config import with_seeds
 from ladder_jax.storage import environment
 from ladder_jax.storage.read_run import changed, mean_text, percent
 from ladder_jax.train.run import trained_at_once
+from ladder_jax.train.schedule import with_seeds
 
 
 def main(dataset: str, values: flags.FlagValues, about: str) -> None:

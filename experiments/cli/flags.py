@@ -13,11 +13,12 @@ from absl import flags
 
 import ladder_jax as lj
 from ladder_jax.combinators import COMBINATORS, DEFAULT_HIDDEN
-from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS, with_seeds
+from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
 from ladder_jax.data.split import check_classes, check_counts
 from ladder_jax.errors import whole
 from ladder_jax.layers import ACTIVATIONS, FORMS
 from ladder_jax.storage.read_run import PAPER_ROWS
+from ladder_jax.train.schedule import with_seeds
 
 _WIDTH, _COLUMN = 80, 27
 

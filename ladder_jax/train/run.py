@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple
 
 from ladder_jax import weights
-from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig, with_seeds
+from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.data.split import check_fits, split_rows
 from ladder_jax.errors import ConfigError, DivergedError, RunError, StoppedError, whole
@@ -35,6 +35,7 @@ from ladder_jax.train.hosts import (
 from ladder_jax.train.loop import Progress, Trainer
 from ladder_jax.train.parallel import Parallel
 from ladder_jax.train.result import Model, Result, errors_of_run, matmul_precision, summarize
+from ladder_jax.train.schedule import with_seeds
 
 CHECKPOINT_EVERY = 5
 """Epochs from one checkpoint to the next."""
