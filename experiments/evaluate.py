@@ -20,7 +20,7 @@ from cli import console
 
 import ladder_jax as lj
 from ladder_jax.data.split import split_rows
-from ladder_jax.weights import folder_of, seeds_of
+from ladder_jax.train.result import folder_of, seeds_of
 
 ROWS = ("test", "validation", "train")
 

@@ -33,9 +33,8 @@ from ladder_jax.train.checkpoints import KEEP
 from ladder_jax.train.evaluation import error_percent, population_statistics, predict, predict_proba
 from ladder_jax.train.loop import Progress
 from ladder_jax.train.parallel import Parallel
-from ladder_jax.train.result import Model, Result
+from ladder_jax.train.result import Model, Result, load
 from ladder_jax.train.run import CHECKPOINT_EVERY, finished_summary, train_and_evaluate
-from ladder_jax.weights import load
 
 if TYPE_CHECKING:
     from ladder_jax.estimator.classifier import LadderClassifier

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ladder_jax as lj
-from ladder_jax import weights
+from ladder_jax.train import result as weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = lj.TrainConfig(labels=20, epochs=1, batch_size=40, learning_rate=0.01)

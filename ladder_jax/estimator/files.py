@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ladder_jax import weights
 from ladder_jax.errors import RunError, while_writing
 from ladder_jax.estimator.scaling import Scaling
 from ladder_jax.storage import files
-from ladder_jax.storage.run_folder import RUN_FILES
-from ladder_jax.train.result import Model
-from ladder_jax.weights import CLASSIFIER
+from ladder_jax.storage.run_folder import CLASSIFIER, RUN_FILES
+from ladder_jax.train.result import Model, load_network, pack_models
 
 FORMAT = 1
 """Version of classifier.json; a reader refuses a later one."""
@@ -92,7 +90,7 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(f"{file}: is damaged ({reason}); save the classifier again") from error
-    classifier.model_ = weights.load_network(path) if trained else None
+    classifier.model_ = load_network(path) if trained else None
     return classifier
 
 
@@ -101,7 +99,7 @@ def _save_model(model: Model, folder: Path) -> str:
     if not _is_of(model, folder):
         text = json.dumps(_settings(model), indent=2)
         files.replace(folder / "config.json", text.encode())
-    packed, file = weights.pack([model]), folder / "weights.msgpack"
+    packed, file = pack_models([model]), folder / "weights.msgpack"
     if not file.exists() or file.read_bytes() != packed:
         files.replace(file, packed)
     return hashlib.sha256(packed).hexdigest()

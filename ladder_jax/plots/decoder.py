@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ladder_jax import weights
 from ladder_jax.config import Level
 from ladder_jax.data import Dataset
 from ladder_jax.errors import ConfigError
@@ -18,7 +17,7 @@ from ladder_jax.plots.curves import open_run
 from ladder_jax.plots.rows import Rows, image_shape, rows_for, seed_note
 from ladder_jax.plots.style import Array, Figure
 from ladder_jax.storage.read_run import Folder
-from ladder_jax.train.result import Model, matmul_precision
+from ladder_jax.train.result import Model, load_network, matmul_precision
 
 Z, U = np.linspace(-4, 4, 81), np.linspace(-2, 2, 5)
 """Values of z̃ and u at which denoising functions are shown; u is in standard deviations."""
@@ -45,7 +44,7 @@ def denoising_functions(
       ConfigError: no such layer or unit.
     """
     known = open_run("denoising_functions", run)
-    model = weights.load_network(known.path, seed)
+    model = load_network(known.path, seed)
     units = list(() if units is None else units)
     layer, level = layer_of(model, layer, units)
     units = units or most_curved(model, layer, Z, U, 6)

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 
-from ladder_jax import weights
 from ladder_jax.config import LadderConfig
 from ladder_jax.data import Dataset
 from ladder_jax.data.split import split_rows
@@ -16,7 +15,7 @@ from ladder_jax.errors import RunError
 from ladder_jax.plots.curves import open_run
 from ladder_jax.plots.style import Array, Figure, add_axes, colour_bar, new_figure, show_image
 from ladder_jax.storage.read_run import Folder, Run
-from ladder_jax.train.result import Model
+from ladder_jax.train.result import Model, load_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ def rows_of(run: Run, data: Dataset | None, seed: int | None) -> Rows:
     if data is None or data.fingerprint() != run.data.get("sha256"):
         name = data.name if data else "none"
         raise RunError(f"{run.path}: was trained on other data than these ({name})")
-    model = weights.load_network(run.path, seed)
+    model = load_network(run.path, seed)
     x, y, at, what = data.x_train, data.y_train, np.arange(len(data.x_train)), "training rows"
     if model.train_config.validation:
         at = split_rows(model.train_config, data).validation

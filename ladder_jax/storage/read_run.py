@@ -15,7 +15,7 @@ from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.errors import RunError, numbers, whole
 from ladder_jax.presets import Preset
 from ladder_jax.storage import files
-from ladder_jax.weights import CLASSIFIER
+from ladder_jax.storage.run_folder import CLASSIFIER
 
 Json = dict[str, Any]
 Folder = str | os.PathLike[str]

@@ -26,6 +26,9 @@ from ladder_jax.storage.files import lock
 
 Json = dict[str, Any]
 
+CLASSIFIER = "classifier.json"
+"""What a ``LadderClassifier`` has beside its network."""
+
 RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
 
 # In the order in which they can go, one by one, and what is left is an unfinished run.

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
 import statistics
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import serialization
 
-from ladder_jax.config import LadderConfig, TrainConfig
-from ladder_jax.data import Preparation, Split
-from ladder_jax.errors import ConfigError
-from ladder_jax.storage.run_folder import Json
+from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
+from ladder_jax.data import Preparation, Split, Whitening
+from ladder_jax.errors import ConfigError, RunError
+from ladder_jax.ladder.network import init
+from ladder_jax.ops.batchnorm import Moments
+from ladder_jax.storage.run_folder import CLASSIFIER, Json
 from ladder_jax.train.evaluation import Statistics, predict_proba
 from ladder_jax.train.loop import Trainer
 
@@ -150,3 +161,176 @@ def summarize(entries: Sequence[Json], kind: str) -> Json:
         summary[name] = statistics.fmean(errors) if errors else None
         summary[f"{name}_std"] = statistics.stdev(errors) if len(errors) > 1 else None
     return summary | {"runs": list(entries)}
+
+
+FORMAT = 1
+"""Version of the weights file; a reader refuses a later one."""
+
+
+def pack_models(models: Sequence[Model]) -> bytes:
+    """The weights file of models that differ in their seed only."""
+    seeds = {str(model.train_config.seed): _to_plain(model) for model in models}
+    content = serialization.msgpack_serialize(seeds)
+    digest = hashlib.sha256(content).digest()
+    return serialization.msgpack_serialize({"format": FORMAT, "sha256": digest, "seeds": content})
+
+
+def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
+    """The model of a finished run.
+
+    Not of a ``LadderClassifier``, which has a ``load`` of its own: rows have to be scaled before.
+
+    Args:
+      run: run folder, or a folder that has its weights.msgpack and config.json, or that file.
+      seed: which of several; by default the first.
+
+    Raises:
+      RunError: there is none, it is damaged, of a later version of this package, or a classifier.
+    """
+    if (folder_of(run) / CLASSIFIER).exists():
+        problem = "holds a LadderClassifier, which scales rows before its network"
+        use = "LadderClassifier.load in Python, or the same arrays.py command with --test"
+        raise RunError(f"{run}: {problem}; use {use}")
+    return load_network(run, seed)
+
+
+def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
+    """As ``load``, also the network of a ``LadderClassifier``."""
+    path = _file(run)
+    config, train_config = _read_config(path.parent / "config.json")
+    seeds = _read(path)
+    chosen = str(seed) if seed is not None else next(iter(seeds), "none")
+    if chosen not in seeds:
+        raise RunError(f"{path}: has no seed {chosen}; it has {', '.join(seeds) or 'none'}")
+    try:
+        train_config = dataclasses.replace(train_config, seed=int(chosen))
+        return _from_plain(seeds[chosen], config, train_config)
+    except Exception as error:  # whatever a damaged tree leads to, the way out is the same
+        raise _damaged(path, error) from error
+
+
+def seeds_of(run: str | os.PathLike[str]) -> list[int]:
+    """Seeds of the models in a run folder.
+
+    Raises:
+      RunError: as ``load``.
+    """
+    return [int(seed) for seed in _read(_file(run))]
+
+
+def folder_of(run: str | os.PathLike[str]) -> Path:
+    """Where its config.json is, of a run folder or a weights file."""
+    return _file(run).parent
+
+
+def _file(run: str | os.PathLike[str]) -> Path:
+    path = Path(run)
+    is_file = path.name.endswith(".msgpack") and not path.is_dir()
+    return path if is_file else path / "weights.msgpack"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is known of each seed."""
+    try:
+        content = serialization.msgpack_restore(path.read_bytes())
+        version = content["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                f"{path}: has format {version}, this version of ladder_jax reads up to "
+                f"{FORMAT}; install a newer one"
+            )
+        if version != FORMAT or hashlib.sha256(content["seeds"]).digest() != content["sha256"]:
+            raise ValueError("its content has changed")
+        seeds: dict[str, Any] = serialization.msgpack_restore(content["seeds"])
+        if not all(re.fullmatch("[0-9]{1,10}", seed) for seed in seeds):
+            raise ValueError("unknown content")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "no weights: give the folder of a finished run, or finish this one"
+        raise RunError(f"{path.parent}: holds {what}") from None
+    except RunError:
+        raise
+    except Exception as error:  # of damaged bytes
+        raise _damaged(path, error) from error
+    return seeds
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return RunError(
+        f"{path}: is damaged or of another network ({reason}); remove it, and start "
+        "the finished run again: it is made anew from the last checkpoint"
+    )
+
+
+def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
+    try:
+        known = json.loads(path.read_text())
+        training = dict(known["training"])
+        return LadderConfig.from_json(known["model"]), TrainConfig.from_json(training)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except ConfigError as error:
+        what = "is damaged or of a newer version of ladder_jax"
+        raise RunError(f"{path}: {what} ({error})") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _to_plain(model: Model) -> dict[str, Any]:
+    prepare = model.prepare
+    whitening = prepare.whitening
+    return {
+        "variables": _arrays(model.variables),
+        "statistics": {kind: _arrays(found) for kind, found in model.statistics.items()},
+        "scale": float(model.scale),
+        "row_shape": list(prepare.shape),
+        "whitening": {} if whitening is None else _arrays(whitening),
+    }
+
+
+def _arrays(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, serialization.to_state_dict(tree))
+
+
+def _from_plain(plain: dict[str, Any], config: LadderConfig, train_config: TrainConfig) -> Model:
+    like = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+    vectors = [jax.ShapeDtypeStruct(shape[-1:], jnp.float32) for shape in config.shapes[1:]]
+    moments: Any = tuple(Moments(own, own) for own in vectors)  # type: ignore[arg-type]
+    whitening = plain["whitening"]
+    shape = tuple(int(size) for size in plain["row_shape"])
+    prepare = Preparation()
+    if whitening:
+        size = int(np.prod(config.input_shape))
+        if int(np.prod(shape)) != size:
+            raise ValueError("whitening of another shape")
+        sizes: Any = [jax.ShapeDtypeStruct(own, float) for own in ((size,), (size, size))]
+        prepare = Preparation(_checked(Whitening(*sizes), whitening), shape)
+    scale = float(plain["scale"])
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale {scale}")
+    return Model(
+        config=config,
+        train_config=train_config,
+        variables=_fitted(like, plain["variables"]),
+        statistics={kind: _fitted(moments, plain["statistics"][kind]) for kind in STATISTICS},
+        scale=scale,
+        prepare=prepare,
+    )
+
+
+def _fitted(like: Any, plain: Any) -> Any:
+    return jax.tree.map(jnp.asarray, _checked(like, plain))
+
+
+def _checked(like: Any, plain: Any) -> Any:
+    """The tree as in ``like``, if all arrays have those shapes and are finite numbers."""
+    found = serialization.from_state_dict(like, plain)
+    for (path, wanted), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(found), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        if not isinstance(leaf, np.ndarray) or leaf.shape != wanted.shape:
+            raise ValueError(f"{name}: expected an array {wanted.shape}")
+        if leaf.dtype.kind not in "fi" or not np.isfinite(leaf).all():
+            raise ValueError(f"{name}: is not of finite numbers")
+    return found

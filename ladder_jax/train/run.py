@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import NamedTuple
 
-from ladder_jax import weights
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.data.split import check_fits, split_rows
@@ -34,7 +33,15 @@ from ladder_jax.train.hosts import (
 )
 from ladder_jax.train.loop import Progress, Trainer
 from ladder_jax.train.parallel import Parallel
-from ladder_jax.train.result import Model, Result, errors_of_run, matmul_precision, summarize
+from ladder_jax.train.result import (
+    Model,
+    Result,
+    errors_of_run,
+    load_network,
+    matmul_precision,
+    pack_models,
+    summarize,
+)
 from ladder_jax.train.schedule import with_seeds
 
 CHECKPOINT_EVERY = 5
@@ -133,7 +140,7 @@ def train_and_evaluate(
             summary |= {"versions": versions, "wall_seconds": round(seconds, 1)}
         if folder:
             folder.order_metrics(at_once)
-            folder.write_bytes("weights.msgpack", weights.pack(results))
+            folder.write_bytes("weights.msgpack", pack_models(results))
             folder.write("result.json", summary)  # last: it says that all is there
     several = tuple(results) if num_seeds > 1 else ()
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
@@ -169,7 +176,7 @@ def _finished(
         if "reason" in entry:
             continue
         run, split = by_seed[entry["seed"]]
-        model = weights.load_network(folder.path, run.seed)
+        model = load_network(folder.path, run.seed)
         known = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
         results.append(
             Result(
