@@ -22,7 +22,7 @@ help:
 	@echo "make bench     times of steps, seeds, devices and start-up, as tables; on an idle machine"
 	@echo "make audit     known weaknesses of the pinned packages; needs the network"
 	@echo "make docs      the pages of docs/ as a site, in site/"
-	@echo "make lint      ruff and mypy"
+	@echo "make lint      ruff, mypy and the order of imports"
 	@echo "make format    ruff format, and what ruff check can mend"
 	@echo "make clean     remove .venv and caches; runs/ stays"
 
@@ -63,6 +63,7 @@ lint: $(VENV)/.test-installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy ladder_jax
+	$(VENV)/bin/lint-imports --no-logo
 
 format: $(VENV)/.test-installed
 	$(RUN) -m ruff check --fix-only .

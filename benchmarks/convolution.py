@@ -1,7 +1,7 @@
 """The three operations of a convolution, ours and the library's, as one JSON object.
 
 For layers of the paper's networks: milliseconds of the forward map, of the gradient to the
-inputs and of that to the kernel, for ladder_jax/convolution.py and for XLA's own convolution
+inputs and of that to the kernel, for ladder_jax/ops/convolution.py and for XLA's own convolution
 with its own gradients. On accelerators the two are the same operations.
 
 python benchmarks/convolution.py [--repeats=3]

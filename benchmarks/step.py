@@ -4,7 +4,7 @@ The floor is the step's own matrix products and convolutions, each once at its o
 nothing else: for a full ladder the forward maps of 200 corrupted and 100 clean rows in each
 encoder layer and of 100 rows in each decoder layer, and of each the gradients to weights and
 to inputs, save the inputs of the first layer. Convolutions are those of
-ladder_jax/convolution.py, since XLA's own gradients are far slower on a CPU. Step and floor
+ladder_jax/ops/convolution.py, since XLA's own gradients are far slower on a CPU. Step and floor
 are timed in alternating blocks.
 
 python benchmarks/step.py [--model=ladder|…|conv_large_gamma] [--blocks=9]

@@ -28,13 +28,14 @@ from ladder_jax.ladder.network import (
     parameter_counts,
 )
 from ladder_jax.layers import Conv, Dense, GlobalMeanPool, MaxPool
+from ladder_jax.storage.run_folder import finished_summary
 from ladder_jax.train import hosts, parallel
 from ladder_jax.train.checkpoints import KEEP
 from ladder_jax.train.evaluation import error_percent, population_statistics, predict, predict_proba
 from ladder_jax.train.loop import Progress
 from ladder_jax.train.parallel import Parallel
 from ladder_jax.train.result import Model, Result, load
-from ladder_jax.train.run import CHECKPOINT_EVERY, finished_summary, train_and_evaluate
+from ladder_jax.train.run import CHECKPOINT_EVERY, train_and_evaluate
 
 if TYPE_CHECKING:
     from ladder_jax.estimator.classifier import LadderClassifier

@@ -10,13 +10,19 @@ from ladder_jax.storage import environment
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A repository with the library's layout, of which `environment` takes itself to be part."""
-    for name in ("ladder_jax/environment.py", "experiments/tables.py", "results/ledger.jsonl"):
-        (tmp_path / name).parent.mkdir()
+    for name in (
+        "ladder_jax/storage/environment.py",
+        "experiments/tables.py",
+        "results/ledger.jsonl",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("first\n")
     who = ("-c", "user.name=n", "-c", "user.email=e")
     for words in (("init",), ("add", "."), (*who, "commit", "--message=first")):
         subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "ladder_jax/environment.py"))
+    monkeypatch.setattr(
+        environment, "__file__", str(tmp_path / "ladder_jax/storage/environment.py")
+    )
     return tmp_path
 
 
@@ -27,7 +33,7 @@ def checkout(tmp_path, monkeypatch):
         ("train.log", False),
         ("runs/mine/config.json", False),
         ("experiments/tables.py", True),
-        ("ladder_jax/environment.py", True),
+        ("ladder_jax/storage/environment.py", True),
         ("ladder_jax/new.py", True),
     ],
 )

@@ -302,6 +302,22 @@ class RunFolder:
         return found
 
 
+def finished_summary(
+    workdir: str | os.PathLike[str],
+    config: LadderConfig,
+    train_config: TrainConfig,
+    num_seeds: int = 1,
+) -> Json | None:
+    """What result.json holds if the folder has a finished run; needs no data, no checkpoint.
+
+    Raises:
+      RunError: the run there is of another configuration.
+    """
+    wanted = describe_settings(config, train_config, num_seeds)
+    wanted.pop("seed_mode", None)  # how it was made, of a finished run
+    return RunFolder.finished(workdir, wanted, upgrade_config)
+
+
 def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:
     found = []
     for field in dict.fromkeys((*wanted, *known)):

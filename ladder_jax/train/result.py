@@ -1,4 +1,10 @@
-"""What a finished run, or several seeds of one, leave: errors, summary, model."""
+"""What a finished run, or several seeds of one, leave: errors, summary, model, weights.msgpack.
+
+A model is two files that load anywhere, ``weights.msgpack`` beside ``config.json``. Both are plain
+data, MessagePack and JSON: reading them runs no code that they hold. The weights file has, for each
+seed, parameters, running moments, the moments of each kind of statistics, and the data's scale and
+whitening; and a SHA-256 over all that, against damage, not against forgery.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from ladder_jax.storage.run_folder import (
     Json,
     RunFolder,
     describe_run,
-    describe_settings,
     upgrade_config,
 )
 from ladder_jax.train.checkpoints import KEEP, Checkpoints
@@ -144,22 +143,6 @@ def train_and_evaluate(
             folder.write("result.json", summary)  # last: it says that all is there
     several = tuple(results) if num_seeds > 1 else ()
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
-
-
-def finished_summary(
-    workdir: str | os.PathLike[str],
-    config: LadderConfig,
-    train_config: TrainConfig,
-    num_seeds: int = 1,
-) -> Json | None:
-    """What result.json holds if the folder has a finished run; needs no data, no checkpoint.
-
-    Raises:
-      RunError: the run there is of another configuration.
-    """
-    wanted = describe_settings(config, train_config, num_seeds)
-    wanted.pop("seed_mode", None)  # how it was made, of a finished run
-    return RunFolder.finished(workdir, wanted, upgrade_config)
 
 
 def _finished(
