@@ -35,7 +35,7 @@ def versions() -> dict[str, Any]:
     # nor are the lines in results/ that the run before has written.
     known = ("status", "--porcelain", "--untracked-files=no", ":/", ":(exclude)results")
     library = here.parent.parent
-    changed = _git(library, *known) if ours else None
+    changed = _git(library.parent, *known) if ours else None
     new = _git(library, "status", "--porcelain", ".") if ours else None
     found["git_commit"] = _git(here.parent, "rev-parse", "HEAD") if ours else None
     found["git_dirty"] = None if changed is None else bool(changed or new)
