@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import ladder_jax as lj
 from ladder_jax.report.page import write_report
-from ladder_jax.storage.run_folder import describe_settings
+from ladder_jax.storage.description import describe_settings
 from ladder_jax.train.result import summarize
 
 LADDER = lj.presets.get("mnist-ladder-100")

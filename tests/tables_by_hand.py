@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import ladder_jax as lj
+from ladder_jax.storage.description import describe_run
 from ladder_jax.storage.ledger import Ledger
-from ladder_jax.storage.run_folder import describe_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 

@@ -46,11 +46,6 @@ def stopped(tiny_config, blobs, tmp_path):
     return tmp_path / "cut", whole, go_on
 
 
-def files_of(step):
-    found = [path for path in step.rglob("*") if path.is_file() and path.stat().st_size]
-    return sorted(found, key=lambda path: path.stat().st_size, reverse=True)
-
-
 def flip(path):
     content = bytearray(path.read_bytes())
     for at in range(len(content) // 3, len(content), 97):
@@ -58,16 +53,23 @@ def flip(path):
     path.write_bytes(content)
 
 
+def flip_one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 DAMAGES = {
-    "truncated": lambda files: [os.truncate(p, p.stat().st_size // 2) for p in files],
-    "emptied": lambda files: [p.write_bytes(b"") for p in files],
-    "flipped": lambda files: flip(files[0]),
-    "partly gone": lambda files: [p.unlink() for p in files[1:]],
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "emptied": lambda path: path.write_bytes(b""),
+    "flipped": flip,
+    "one bit": flip_one_bit,
+    "text": lambda path: path.write_text("state"),
 }
 
 
 def steps_of(folder):
-    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+    return sorted(int(p.stem) for p in (folder / "checkpoints").iterdir() if p.stem.isdigit())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -76,14 +78,14 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
 ):
     folder, whole, go_on = stopped
     older, newest = steps_of(folder)
-    DAMAGES[damage](files_of(folder / "checkpoints" / str(newest)))
+    DAMAGES[damage](folder / "checkpoints" / f"{newest}.msgpack")
     monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         result, epochs = go_on()
     assert epochs == [3, 4]  # the third is made again
-    warning = f"checkpoints/{newest}: is not a usable checkpoint"
+    warning = f"checkpoints/{newest}.msgpack: is not a usable checkpoint"
     assert [r for r in caplog.records if warning in r.getMessage()]
-    assert (folder / "checkpoints" / f"damaged-{newest}").is_dir()
+    assert (folder / "checkpoints" / f"damaged-{newest}").is_file()
     assert without_seconds(result.metrics) == without_seconds(whole.metrics)
     jax.tree.map(np.testing.assert_array_equal, result.variables, whole.variables)
     assert older < newest == steps_of(folder)[0]
@@ -92,7 +94,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
 def test_no_usable_checkpoint_is_one_clear_error(stopped):
     folder, _, go_on = stopped
     for step in steps_of(folder):
-        DAMAGES["emptied"](files_of(folder / "checkpoints" / str(step)))
+        DAMAGES["emptied"](folder / "checkpoints" / f"{step}.msgpack")
     with pytest.raises(
         lj.RunError, match=r"nor is an older one: set this run aside .* remove .*checkpoints"
     ):
@@ -100,23 +102,19 @@ def test_no_usable_checkpoint_is_one_clear_error(stopped):
     assert len(steps_of(folder)) == 2  # left as they are
 
 
-def test_numbers_that_changed_on_the_disk_are_noticed(stopped, monkeypatch):
-    """Where the storage does not notice: one bit of the newest state is another one."""
-    from ladder_jax.train import checkpoints
+def test_checkpoints_of_the_orbax_format_are_refused_in_one_line(stopped):
+    folder, _, go_on = stopped
+    (folder / "checkpoints" / "15").mkdir()
+    with pytest.raises(lj.RunError, match=r"an older version of ladder_jax.*set this run aside"):
+        go_on()
 
-    _, whole, go_on = stopped
-    original, calls = checkpoints._unpack, []
 
-    def unpack(packed, like):
-        calls.append(None)
-        if len(calls) == 1:
-            packed = np.array(packed)
-            packed[len(packed) // 2] ^= 1
-        return original(packed, like)
-
-    monkeypatch.setattr(checkpoints, "_unpack", unpack)
-    result, epochs = go_on()
-    assert epochs[0] == 3
+def test_what_a_kill_left_of_a_checkpoint_is_removed(stopped):
+    folder, whole, go_on = stopped
+    partial = folder / "checkpoints" / ".20.msgpack.partial"
+    partial.write_bytes(b"half")
+    result, _ = go_on()
+    assert not partial.exists()
     jax.tree.map(np.testing.assert_array_equal, result.variables, whole.variables)
 
 
@@ -171,11 +169,11 @@ def test_metrics_line_that_does_not_fit_is_not_begun(tmp_path, file_size_limit):
     from ladder_jax.storage import files
 
     path = tmp_path / "metrics.jsonl"
-    files.append(path, [{"seed": 1, "epoch": 1}])
+    files.append_metrics(path, [{"seed": 1, "epoch": 1}])
     before = path.read_bytes()
     file_size_limit(len(before) + 5)
     with pytest.raises(lj.RunError, match=r"metrics.jsonl: cannot be written .*make room"):
-        files.append(path, [{"seed": 1, "epoch": 2}])
+        files.append_metrics(path, [{"seed": 1, "epoch": 2}])
     with pytest.raises(lj.RunError, match="cannot be written"):
         files.replace(path, "x" * 1000)
     assert path.read_bytes() == before
@@ -223,7 +221,7 @@ def test_full_disk_while_saving_leaves_the_checkpoint_before(tmp_path):
         )
 
     with start(tmp_path / "cut") as process:
-        first = tmp_path / "cut" / "checkpoints" / "36"
+        first = tmp_path / "cut" / "checkpoints" / "36.msgpack"
         while not first.exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)

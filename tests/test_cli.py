@@ -140,7 +140,7 @@ def test_noresume_begins_anew_and_loses_nothing(command):
     assert "epoch 3/3" in out
     for folder in (Path("run"), Path("run", "before-1")):
         assert (folder / "result.json").exists()
-        steps = [path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
+        steps = [path for path in (folder / "checkpoints").iterdir() if path.stem.isdigit()]
         assert len(steps) == 3
 
 

@@ -11,7 +11,7 @@ import pytest
 from report_pages import LADDER, report, write_run
 
 import ladder_jax as lj
-from ladder_jax.storage.run_folder import describe_run, describe_settings
+from ladder_jax.storage.description import describe_run, describe_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
+from ladder_jax.train.parallel import Layout
 
 SETTINGS = lj.TrainConfig(labels=20, epochs=6, batch_size=40, learning_rate=0.01)
 
@@ -109,40 +110,38 @@ def test_validation_leaves_the_test_set_alone(tiny_config, blobs, monkeypatch):
 
 
 def test_test_set_is_looked_at_once_at_the_end(tiny_config, blobs, monkeypatch):
-    from ladder_jax.train import loop as trainer
+    from ladder_jax.train.group import Group
 
-    looks, original = [], trainer.Trainer.error_percent
+    looks, original = [], Group.error_percent
 
     def look(self, statistics, x, y, run=0):
-        looks.append((len(self.metrics[1]), x is self.data.x_test))
+        looks.append((self.is_finished, x is self.data.x_test))
         return original(self, statistics, x, y, run)
 
-    monkeypatch.setattr(trainer.Trainer, "error_percent", look)
+    monkeypatch.setattr(Group, "error_percent", look)
     lj.train_and_evaluate(tiny_config, SETTINGS, blobs)
-    assert looks == [(6, True)] * 3  # one for each kind of statistics
+    assert looks == [(True, True)] * 3  # one for each kind of statistics
 
 
 def test_diverged_run_names_epoch_step_and_cost_and_keeps_its_files(
     tiny_config, blobs, tmp_path, monkeypatch
 ):
-    from ladder_jax.train import loop as trainer
+    original, calls = Layout.train_chunk, []
 
-    original, calls = trainer._train_chunk, []
-
-    def poisoned(config, plan, state, *rest):
+    def poisoned(self, config, plan, state, *rest):
         calls.append(None)
         if len(calls) == 3:
             decoder = state.params["decoder"]
             bad = decoder | {"layer_0": {"combinator": decoder["layer_0"]["combinator"] * np.nan}}
             state = state.replace(params=state.params | {"decoder": bad})
-        return original(config, plan, state, *rest)
+        return original(self, config, plan, state, *rest)
 
-    monkeypatch.setattr(trainer, "_train_chunk", poisoned)
+    monkeypatch.setattr(Layout, "train_chunk", poisoned)
     with pytest.raises(lj.DivergedError, match=r"epoch 3, step 1: cost/denoising_0 is nan"):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, checkpoint_every=1)
     assert [line["epoch"] for line in read_lines(tmp_path)] == [1, 2]
     assert not (tmp_path / "result.json").exists()
-    monkeypatch.setattr(trainer, "_train_chunk", original)
+    monkeypatch.setattr(Layout, "train_chunk", original)
     resumed = lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path)
     whole = lj.train_and_evaluate(tiny_config, SETTINGS, blobs)
     assert without_seconds(resumed.metrics) == without_seconds(whole.metrics)
@@ -151,9 +150,7 @@ def test_diverged_run_names_epoch_step_and_cost_and_keeps_its_files(
 @pytest.mark.parametrize("at", [4, 6])
 def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, monkeypatch, at):
     """The gradient of an epoch's last step shows in no cost of that epoch."""
-    from ladder_jax.train import loop as trainer
-
-    original, calls = trainer._train_chunk, []
+    original, calls = Layout.train_chunk, []
 
     def poisoned(*args):
         state, costs = original(*args)
@@ -162,12 +159,12 @@ def test_state_that_is_not_finite_is_never_saved(tiny_config, blobs, tmp_path, m
             state = state.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
         return state, costs
 
-    monkeypatch.setattr(trainer, "_train_chunk", poisoned)
+    monkeypatch.setattr(Layout, "train_chunk", poisoned)
     with pytest.raises(
         lj.DivergedError, match=f"in epoch {at}, by step {5 * at}: a parameter is not finite"
     ):
         lj.train_and_evaluate(tiny_config, SETTINGS, blobs, workdir=tmp_path, checkpoint_every=2)
-    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    steps = sorted(int(path.stem) for path in (tmp_path / "checkpoints").iterdir())
     assert steps[-1] == (at - 2) * 5
 
 

@@ -151,19 +151,18 @@ def poisoned(monkeypatch):
     """Makes the run of one seed, or all of them, not a number from its second epoch on."""
 
     def poison(seeds):
-        from ladder_jax.train import loop as trainer
+        from ladder_jax.train.group import Group
 
-        original, calls = trainer.Trainer._check_finite, []
+        original = Group.bad_costs
 
-        def check(self, costs):
-            calls.append(None)
+        def check(self, costs, first_step):
             for place, seed in enumerate(self.seeds):
-                if seed in seeds and self.step >= self.plan.steps_per_epoch:
+                if seed in seeds and first_step >= self.plan.steps_per_epoch:
                     costs["denoising_0"] = costs["denoising_0"].copy()
                     costs["denoising_0"][place] = np.nan
-            return original(self, costs)
+            return original(self, costs, first_step)
 
-        monkeypatch.setattr(trainer.Trainer, "_check_finite", check)
+        monkeypatch.setattr(Group, "bad_costs", check)
 
     return poison
 
@@ -204,19 +203,22 @@ def test_seed_that_diverges_in_its_last_step_stays_diverged(
     tiny_config, blobs, tmp_path, monkeypatch, mode
 ):
     """It shows in no cost and its metrics are whole; the process ends before result.json."""
-    from ladder_jax.train import loop as trainer
     from ladder_jax.train import run as runs
+    from ladder_jax.train.group import Group
 
-    original = trainer.Trainer._save
+    original = Group.bad_parameters
 
-    def poison_last(self, epoch):
-        if epoch == SETTINGS.epochs and 1 in self.seeds:
+    def poison_last(self, state):
+        if self.is_finished and 1 in self.seeds:
             place = self.seeds.index(1)
-            spoil = lambda leaf: leaf.at[place].set(np.nan) if mode == "vmap" else leaf * np.nan  # noqa: E731
-            self.state = self.state.replace(params=jax.tree.map(spoil, self.state.params))
-        original(self, epoch)
 
-    monkeypatch.setattr(trainer.Trainer, "_save", poison_last)
+            def spoil(leaf):
+                leaf[place if mode == "vmap" else ...] = np.nan
+
+            jax.tree.map(spoil, state.params)
+        return original(self, state)
+
+    monkeypatch.setattr(Group, "bad_parameters", poison_last)
     words = {"num_seeds": 2, "parallel": MODES[mode], "workdir": tmp_path}
     with monkeypatch.context() as ended:
         ended.setattr(runs, "summarize", lambda *_: 1 / 0)

@@ -21,8 +21,7 @@ from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
 from ladder_jax.storage import environment
 from ladder_jax.storage.read_run import changed, mean_text, percent
-from ladder_jax.train.run import trained_at_once
-from ladder_jax.train.schedule import with_seeds
+from ladder_jax.train.plan import trained_at_once, with_seeds
 
 
 def main(dataset: str, values: flags.FlagValues, about: str) -> None:

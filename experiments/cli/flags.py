@@ -18,7 +18,7 @@ from ladder_jax.data.split import check_classes, check_counts
 from ladder_jax.errors import whole
 from ladder_jax.layers import ACTIVATIONS, FORMS
 from ladder_jax.storage.read_run import PAPER_ROWS
-from ladder_jax.train.schedule import with_seeds
+from ladder_jax.train.plan import with_seeds
 
 _WIDTH, _COLUMN = 80, 27
 

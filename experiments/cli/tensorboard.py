@@ -46,7 +46,7 @@ class Mirror:
             if not self._started and self._folder.is_dir():
                 shutil.rmtree(self._folder)
             self._started = True
-            for seed, lines in files.read(self._metrics).items():
+            for seed, lines in files.read_metrics(self._metrics).items():
                 self._write(seed, lines)
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ from cli.flags import Settings
 
 import ladder_jax as lj
 from ladder_jax.storage import environment
+from ladder_jax.storage.description import describe_run
 from ladder_jax.storage.ledger import Ledger
-from ladder_jax.storage.run_folder import describe_run
 from paper_tables.cells import Cell
 from paper_tables.render import Report
 from paper_tables.results import Line, identity, make_rows, run_of

@@ -6,21 +6,28 @@ The operating system frees a lock when its process ends, however it ends, so non
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+from flax import serialization
 
 from ladder_jax.errors import RunError, while_writing
 
 Json = dict[str, Any]
 
 
-def append(path: Path, lines: Sequence[Json]) -> None:
-    """Adds lines; if they cannot all be written, none of them stays.
+SET_IT_ASIDE = "set this run aside (--noresume, in Python resume=False)"
+"""The way out for a run folder that cannot be gone on with, as the rest of a sentence."""
+
+
+def append_metrics(path: Path, lines: Sequence[Json]) -> None:
+    """Adds lines to metrics.jsonl; if they cannot all be written, none of them stays.
 
     Raises:
       RunError: the disk is full or the file cannot be written.
@@ -36,7 +43,7 @@ def append(path: Path, lines: Sequence[Json]) -> None:
             raise
 
 
-def read(path: Path) -> dict[int, list[Json]]:
+def read_metrics(path: Path) -> dict[int, list[Json]]:
     """All whole lines by seed, one per epoch from the first; none if there is no file.
 
     Raises:
@@ -59,68 +66,19 @@ def read(path: Path) -> dict[int, list[Json]]:
     except (ValueError, TypeError, KeyError, RecursionError):
         whole = False
     if not whole:
-        raise RunError(
-            f"{path}: is damaged; choose another work folder, or set this run aside "
-            "(--noresume, in Python resume=False)"
-        )
+        raise RunError(f"{path}: is damaged; choose another work folder, or {SET_IT_ASIDE}")
     return found
 
 
-def truncate(
-    path: Path,
-    seeds: Sequence[int],
-    epochs: int,
-    diverged: Collection[int] = (),
-    writes: bool = True,
-) -> dict[int, list[Json]]:
-    """Drops lines of epochs that will be trained again; returns those of the seeds that stay.
-
-    Lines of other seeds stay as they are; those of diverged seeds may end before.
+def metrics_text(metrics: dict[int, list[Json]], at_once: bool) -> bytes:
+    """The whole content of metrics.jsonl.
 
     Args:
-      path: of the file.
-      seeds: the runs that go on.
-      epochs: how many of each are kept.
-      diverged: seeds whose lines may end sooner.
-      writes: whether the file is changed too.
-
-    Raises:
-      RunError: lines are damaged or missing, or the file cannot be written.
-    """
-    found = read(path)
-    for seed in seeds:
-        found[seed] = found.get(seed, [])[:epochs]
-        if len(found[seed]) < epochs and seed not in diverged:
-            raise RunError(
-                f"{path}: ends in epoch {len(found[seed])}, the checkpoint in {epochs}; "
-                "choose another work folder, or set this run aside "
-                "(--noresume, in Python resume=False)"
-            )
-    if writes:
-        _write(path, found, len(seeds) > 1)
-    return {seed: found[seed] for seed in seeds}
-
-
-def order(path: Path, at_once: bool) -> None:
-    """Puts the lines into the order of a run that was never stopped.
-
-    Args:
-      path: of the file.
+      metrics: seed -> its lines.
       at_once: whether the seeds are trained at once, epoch by epoch, or one after the other.
     """
-    before = path.read_bytes() if path.exists() else b""
-    found = read(path)
-    if before != _text(found, at_once):
-        _write(path, found, at_once)
-
-
-def _write(path: Path, found: dict[int, list[Json]], at_once: bool) -> None:
-    replace(path, _text(found, at_once))
-
-
-def _text(found: dict[int, list[Json]], at_once: bool) -> bytes:
     first, second = ("epoch", "seed") if at_once else ("seed", "epoch")
-    lines = [line for own in found.values() for line in own]
+    lines = [line for own in metrics.values() for line in own]
     lines.sort(key=lambda line: (line[first], line[second]))
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
@@ -130,6 +88,41 @@ def sync(path: Path) -> None:
     if path.exists():
         with while_writing(path), open(path, "ab") as file:
             os.fsync(file.fileno())
+
+
+def pack(name: str, tree: Any, version: int) -> bytes:
+    """A tree of plain containers and arrays as MessagePack, with a format number and a SHA-256.
+
+    Args:
+      name: of the content among the other two.
+      tree: dictionaries, lists, numbers, text and NumPy arrays.
+      version: the format.
+    """
+    content = serialization.msgpack_serialize(tree)
+    digest = hashlib.sha256(content).digest()
+    return serialization.msgpack_serialize({"format": version, "sha256": digest, name: content})
+
+
+def unpack(name: str, packed: bytes, version: int) -> Any:
+    """The tree that ``pack`` was given. Reading it runs no code that it holds.
+
+    Raises:
+      NewerFormatError: a later version wrote it.
+      Exception: of whatever kind damaged bytes lead to.
+    """
+    found = serialization.msgpack_restore(packed)
+    if isinstance(found["format"], int) and found["format"] > version:
+        raise NewerFormatError(
+            f"has format {found['format']}, this version of ladder_jax reads up to {version}; "
+            "install a newer one"
+        )
+    if found["format"] != version or hashlib.sha256(found[name]).digest() != found["sha256"]:
+        raise ValueError("its content has changed")
+    return serialization.msgpack_restore(found[name])
+
+
+class NewerFormatError(ValueError):
+    """A file is of a later version of this package."""
 
 
 def replace(path: Path, content: str | bytes) -> None:

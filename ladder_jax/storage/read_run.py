@@ -112,7 +112,7 @@ def read_run(run: Folder) -> Run:
     indices, saved = path / "label_indices.json", path / CLASSIFIER
     labelled = _parsed(indices, lambda rows: {int(k): len(set(rows[k])) for k in rows}) or {}
     classifier = _parsed(saved, lambda known: dict(known["parameters"])) or {}
-    metrics = files.read(path / "metrics.jsonl")
+    metrics = files.read_metrics(path / "metrics.jsonl")
     lines = [line for own in metrics.values() for line in own]
     if not all(isinstance(value, int | float) for line in lines for value in line.values()):
         raise RunError(f"{path / 'metrics.jsonl'}: is damaged; it holds more than numbers")

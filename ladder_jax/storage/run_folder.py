@@ -14,118 +14,138 @@ import platform
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, Any, Self
 
 from ladder_jax.config import LadderConfig, TrainConfig
-from ladder_jax.data import Dataset, Split
-from ladder_jax.errors import ConfigError, RunError, no_space
+from ladder_jax.errors import RunError, no_space
 from ladder_jax.storage import files
-from ladder_jax.storage.files import lock
+from ladder_jax.storage.description import check_same, describe_settings, upgrade_config
 
 Json = dict[str, Any]
 
+CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
+LABELS, DIVERGED, WEIGHTS = "label_indices.json", "diverged.json", "weights.msgpack"
+CHECKPOINTS, FIGURES, REPORT = "checkpoints", "figures", "report.html"
 CLASSIFIER = "classifier.json"
-"""What a ``LadderClassifier`` has beside its network."""
+"""Names in a run folder. Whoever writes such a file takes its name from here."""
 
-RUN_FILES = ("result.json", "metrics.jsonl", "checkpoints")
+RUN_FILES = (RESULT, METRICS, CHECKPOINTS)
+"""Files that say that a folder holds a run."""
 
 # In the order in which they can go, one by one, and what is left is an unfinished run.
 _ALL_FILES = (
-    *("classifier.json", "result.json", "report.html", "figures", "checkpoints", "metrics.jsonl"),
-    *("diverged.json", "weights.msgpack", "label_indices.json", "config.json"),
+    *(CLASSIFIER, RESULT, REPORT, FIGURES, CHECKPOINTS),
+    *(METRICS, DIVERGED, WEIGHTS, LABELS, CONFIG),
 )
 
 
-def describe_run(
-    config: LadderConfig,
-    train_config: TrainConfig,
-    data: Dataset,
-    num_seeds: int = 1,
-    at_once: bool = False,
-    split: Split | None = None,
-) -> Json:
-    """What config.json holds: network, training and the data's identity.
+class MemoryFolder:
+    """A run that leaves nothing on the disk: what a run folder keeps is kept in memory.
 
-    Args:
-      config: the network.
-      train_config: how it is trained.
-      data: the rows.
-      num_seeds: runs in the folder.
-      at_once: whether they are trained by one program; their checkpoints are then one.
-      split: the caller's own choice of rows.
+    Attributes:
+      path: None.
+      metrics: seed -> one line of metrics for each epoch.
     """
-    identity: Json = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
-    if split is not None:
-        identity |= {"rows": len(np.unique(split.train)), "split": split.fingerprint()}
-    return describe_settings(config, train_config, num_seeds, at_once) | {"data": identity}
+
+    path: Path | None = None
+
+    def __init__(self) -> None:
+        self.metrics: dict[int, list[Json]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets others have the folder."""
+
+    def result(self) -> Json | None:
+        """What result.json holds if the run has finished, else None."""
+        return None
+
+    def write(self, name: str, values: Any) -> None:
+        """Replaces a JSON file."""
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replaces a file."""
+
+    def append_metrics(self, lines: Sequence[Json]) -> None:
+        """Adds lines of an epoch, each under its seed."""
+        for line in lines:
+            self.metrics.setdefault(line["seed"], []).append(line)
+
+    def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
+        """Drops the lines of epochs that will be trained again.
+
+        Lines of other seeds stay as they are; those of diverged seeds may end sooner.
+
+        Args:
+          seeds: the runs that go on.
+          epochs: how many of each are kept.
+          diverged: seeds whose lines may end sooner.
+
+        Raises:
+          RunError: lines are missing, or the file cannot be written.
+        """
+        for seed in seeds:
+            self.metrics[seed] = self.metrics.get(seed, [])[:epochs]
+
+    def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
+        """Keeps the models and the result of the whole run.
+
+        Args:
+          weights: packs the models.
+          summary: content of result.json.
+          at_once: whether seeds are trained at once: the lines of metrics.jsonl are then in the
+            order of epochs, else in that of seeds, as if the run had never been stopped.
+        """
+
+    def sync_metrics(self) -> None:
+        """Returns once the lines so far are on the disk."""
+
+    def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
+        """Notes which of several seeds diverged: seed -> after how many steps, and how."""
+
+    def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
+        """What ``write_diverged`` noted of the first ``steps`` steps."""
+        return {}
 
 
-def describe_settings(
-    config: LadderConfig, train_config: TrainConfig, num_seeds: int = 1, at_once: bool = False
-) -> Json:
-    """The part of config.json that is known without the data."""
-    training = train_config.to_json()
-    found: Json = {"model": config.to_json(), "training": training, "num_seeds": num_seeds}
-    if num_seeds == 1:
-        return found | {"training": training | {"data_seed": train_config.split_seed}}
-    mode = "vmap" if at_once else "sequential"
-    return found | {"seed_mode": mode}
-
-
-def upgrade_config(known: Json) -> Json:
-    """A config.json as this version would write it: fields added since have their default.
-
-    What this version cannot read is returned as it is.
-    """
-    try:
-        return (
-            {"num_seeds": 1}
-            | known
-            | {
-                "model": LadderConfig.from_json(known["model"]).to_json(),
-                "training": TrainConfig.from_json(known["training"]).to_json(),
-            }
-        )
-    except (KeyError, TypeError, ConfigError):
-        return known
-
-
-class RunFolder:
-    """A folder that belongs to one configuration.
+class RunFolder(MemoryFolder):
+    """A folder on the disk that belongs to one configuration.
 
     Args:
       path: created if absent.
       config: all that identifies the run, plain JSON values.
-      normal_form: brings what an older version wrote into today's form before the two are
-        compared.
-      writes: whether this process writes. Of a run on several hosts only one does.
-      resume: else what there is of a run is moved into a folder before-1, before-2, … within.
+      writes: whether this process writes. If a run has several hosts, only one does.
+      resume: if false, what there is of a run is moved into before-1, before-2, … within.
 
     Raises:
-      RunError: the folder can't be written, holds another configuration's run, or another
-        process is at work in it.
+      RunError: the folder can't be written, holds another configuration's run or damaged files,
+        or another process is at work in it.
     """
 
-    _lock: IO[bytes] | None = None
+    path: Path
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         config: Json,
-        normal_form: Callable[[Json], Json] = lambda known: known,
         writes: bool = True,
         resume: bool = True,
     ):
+        super().__init__()
         self.path, self.writes = Path(path), writes
+        self._lock: IO[bytes] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if writes:
                 self._lock_or_fail()
             if not resume and writes:
                 self._set_aside()
-            known = self._read("config.json")
+            known = read_json(self.path / CONFIG)
             if known is None:
                 if found := [name for name in RUN_FILES if (self.path / name).exists()]:
                     raise RunError(
@@ -133,11 +153,12 @@ class RunFolder:
                         "which run it is of; choose another work folder, or set it aside "
                         "(--noresume, in Python resume=False)"
                     )
-                self.write("config.json", config)
+                self.write(CONFIG, config)
             elif not os.access(self.path, os.W_OK):
                 raise PermissionError("no permission to write")
             else:
-                self._check_same(normal_form(known), config)
+                check_same(path, upgrade_config(known), config)
+            self.metrics = files.read_metrics(self.path / METRICS)
         except OSError as error:
             self.close()
             reason = error.strerror or str(error)
@@ -153,19 +174,13 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def __enter__(self) -> RunFolder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def _lock_or_fail(self) -> None:
         """Keeps others from training here; a finished run may be read by many."""
         # It is held for the whole run. Unbuffered: closing it must not write.
         file = open(self.path / ".lock", "a+b", buffering=0)  # noqa: SIM115
-        if lock(file, wait=False):
+        if files.lock(file, wait=False):
             self._lock = file
-            with suppress(OSError):  # only to tell others who it is
+            with suppress(OSError):  # only for others to see who it is
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {platform.node()}".encode())
             return
@@ -192,114 +207,62 @@ class RunFolder:
         for name in found:
             os.rename(self.path / name, aside / name)
 
-    @classmethod
-    def finished(
-        cls,
-        path: str | os.PathLike[str],
-        settings: Json,
-        normal_form: Callable[[Json], Json] = lambda known: known,
-    ) -> Json | None:
-        """result.json of a finished run with these settings, a part of config.json.
-
-        Raises:
-          RunError: the run there has other settings.
-        """
-        folder = cls.__new__(cls)  # only looks: makes no folder, needs no permission to write
-        folder.path = Path(path)
-        result, known = folder.result(), folder._read("config.json")
-        if result is None or known is None:
-            return None
-        known = normal_form(known)
-        folder._check_same({field: known.get(field) for field in settings}, settings)
-        return result
-
-    def _check_same(self, known: Json, wanted: Json) -> None:
-        if differing := _differences(known, wanted):
-            raise RunError(
-                f"workdir={self.path}: holds a run with another configuration ("
-                + "; ".join(differing)
-                + "); choose another work folder, or set this run aside "
-                "(--noresume, in Python resume=False)"
-            )
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the training states are."""
-        return self.path / "checkpoints"
+    def result(self) -> Json | None:
+        """What result.json holds if the run has finished, else None."""
+        return read_result(self.path)
 
     def write(self, name: str, values: Any) -> None:
         """Replaces a JSON file; see ``files.replace``."""
-        if self.writes:
-            text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-            files.replace(self.path / name, text)
+        self.write_bytes(name, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Replaces a file, likewise."""
+        """Replaces a file; see ``files.replace``."""
         if self.writes:
             files.replace(self.path / name, content)
 
-    def append_metrics(self, lines: list[Json]) -> None:
-        """More lines of metrics.jsonl."""
+    def append_metrics(self, lines: Sequence[Json]) -> None:
+        """Adds lines of an epoch, each under its seed."""
+        super().append_metrics(lines)
         if self.writes:
-            files.append(self.path / "metrics.jsonl", lines)
+            files.append_metrics(self.path / METRICS, lines)
 
-    def metrics(self) -> dict[int, list[Json]]:
-        """All whole lines of metrics.jsonl by seed, see ``files.read``."""
-        return files.read(self.path / "metrics.jsonl")
+    def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
+        """Drops the lines of epochs that will be trained again, see ``MemoryFolder``."""
+        for seed in seeds:
+            found = len(self.metrics.get(seed, []))
+            if found < epochs and seed not in diverged:
+                raise RunError(
+                    f"{self.path / METRICS}: ends in epoch {found}, the checkpoint in {epochs}; "
+                    f"choose another work folder, or {files.SET_IT_ASIDE}"
+                )
+        super().keep_epochs(seeds, epochs, diverged)
+        self.write_bytes(METRICS, files.metrics_text(self.metrics, len(seeds) > 1))
 
-    def truncate_metrics(
-        self, seeds: Sequence[int], epochs: int, diverged: Collection[int] = ()
-    ) -> dict[int, list[Json]]:
-        """Drops lines of epochs that will be trained again, see ``files.truncate``."""
-        path = self.path / "metrics.jsonl"
-        return files.truncate(path, seeds, epochs, diverged, self.writes)
-
-    def order_metrics(self, at_once: bool) -> None:
-        """Puts the lines of several seeds in order, see ``files.order``."""
-        if self.writes:
-            files.order(self.path / "metrics.jsonl", at_once)
+    def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
+        """Keeps the models and the result of the whole run, see ``MemoryFolder``."""
+        path, text = self.path / METRICS, files.metrics_text(self.metrics, at_once)
+        if (path.read_bytes() if path.exists() else b"") != text:
+            self.write_bytes(METRICS, text)
+        self.write_bytes(WEIGHTS, weights())
+        self.write(RESULT, summary)  # last: it says that all is there
 
     def sync_metrics(self) -> None:
         """Returns once the lines so far are on the disk."""
         if self.writes:
-            files.sync(self.path / "metrics.jsonl")
+            files.sync(self.path / METRICS)
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
         """Notes which of several seeds diverged: seed -> after how many steps, and how."""
-        self.write("diverged.json", {str(seed): list(how) for seed, how in found.items()})
+        self.write(DIVERGED, {str(seed): list(how) for seed, how in found.items()})
 
     def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
         """What ``write_diverged`` noted of the first ``steps`` steps."""
-        noted = self._read("diverged.json") or {}
+        noted = read_json(self.path / DIVERGED) or {}
         try:
             found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
         except (TypeError, ValueError):
-            raise RunError(f"{self.path / 'diverged.json'}: is damaged; remove it") from None
+            raise RunError(f"{self.path / DIVERGED}: is damaged; remove it") from None
         return {seed: how for seed, how in found.items() if how[0] <= steps}
-
-    def result(self) -> Json | None:
-        """result.json of a finished run, None before."""
-        found = self._read("result.json")
-        if found is not None and not isinstance(found.get("runs"), list):
-            raise RunError(f"{self.path / 'result.json'}: is damaged; remove it to evaluate anew")
-        return found
-
-    def _read(self, name: str) -> Json | None:
-        path = self.path / name
-        try:
-            found = json.loads(path.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise RunError(
-                f"{path}: is damaged; choose another work folder, or set this run aside "
-                "(--noresume, in Python resume=False)"
-            )
-        return found
 
 
 def finished_summary(
@@ -314,16 +277,42 @@ def finished_summary(
       RunError: the run there is of another configuration.
     """
     wanted = describe_settings(config, train_config, num_seeds)
-    wanted.pop("seed_mode", None)  # how it was made, of a finished run
-    return RunFolder.finished(workdir, wanted, upgrade_config)
+    wanted.pop("seed_mode", None)  # how it was trained, which a finished run need not share
+    result, known = read_result(workdir), read_json(Path(workdir) / CONFIG)
+    if result is None or known is None:
+        return None
+    known = upgrade_config(known)
+    check_same(workdir, {field: known.get(field) for field in wanted}, wanted)
+    return result
 
 
-def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:
-    found = []
-    for field in dict.fromkeys((*wanted, *known)):
-        old, new = known.get(field), wanted.get(field)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{field}.")
-        elif old != new:
-            found.append(f"{prefix}{field} is {old} there, {new} here")
+def read_result(workdir: str | os.PathLike[str]) -> Json | None:
+    """What result.json of a run folder holds; None if there is none.
+
+    Raises:
+      RunError: it is damaged or cannot be read.
+    """
+    path = Path(workdir) / RESULT
+    found = read_json(path)
+    if found is not None and not isinstance(found.get("runs"), list):
+        raise RunError(f"{path}: is damaged; remove it to evaluate anew")
+    return found
+
+
+def read_json(path: Path) -> Json | None:
+    """The object in a JSON file; None if there is none.
+
+    Raises:
+      RunError: it is damaged or cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: is damaged; choose another work folder, or {files.SET_IT_ASIDE}")
     return found

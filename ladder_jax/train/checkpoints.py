@@ -1,87 +1,107 @@
-"""Checkpoints of the training state; the only file that knows Orbax.
+"""Checkpoints: the newest training states of a run, one MessagePack file for each, by step.
 
-A checkpoint is one array of bytes: the state as MessagePack, behind its SHA-256. One that cannot be
-read, or whose digest does not fit, is passed over for the one before it. (With an array for each
-parameter, one that cannot be written or read leaves the others' callbacks in Orbax without an event
-loop, and each prints a traceback.)
+Flax's serialization with a SHA-256 and not Orbax, because Orbax (0.12.8, both of its interfaces)
+restores a flipped bit in a data file as another number without an error, and prints tracebacks
+from its own threads where a disk is full; those cannot be caught. Without it ``import ladder_jax``
+is quicker by the seconds that importing Orbax takes. To read a state elsewhere::
+
+    flax.serialization.msgpack_restore(flax.serialization.msgpack_restore(content)["state"])
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 from flax import serialization
 
 from ladder_jax.errors import RunError, no_space
-from ladder_jax.train.hosts import (
-    any_process,
-    is_first_process,
-    number_of_first_process,
-    process_index,
-)
+from ladder_jax.storage import files
+from ladder_jax.train.hosts import any_process, is_first_process, number_of_first_process
 from ladder_jax.train.step import TrainState
-
-_NAME, _DIGEST = "state", hashlib.sha256().digest_size
 
 KEEP = 2
 """How many checkpoints are kept, so that a damaged one costs little."""
+
+FORMAT = 1
+"""Version of the files."""
+
+
+class NoCheckpoints:
+    """Of a run that is kept in memory: nothing is saved, nothing is found."""
+
+    def save(self, state: TrainState) -> None:
+        """Does nothing."""
+
+    def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
+        """There is none."""
+        return None
+
+    def wait(self) -> None:
+        """Does nothing."""
+
+    def __enter__(self) -> NoCheckpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Does nothing."""
 
 
 class Checkpoints:
     """The newest states of one run, by step. Saves in the background; a context manager.
 
-    Of a run on several hosts the first process alone saves and all read: none waits here for
-    another one, which may be lost.
+    If a run has several hosts, the first process alone saves and all of them read. None of them
+    waits here for another one, which may be lost.
 
     Args:
       folder: created if absent.
       keep: how many of the newest are kept.
 
     Raises:
-      RunError: the folder cannot be made.
+      RunError: the folder cannot be made, or an older version of this package wrote its content.
     """
 
     def __init__(self, folder: Path, keep: int = KEEP):
-        self._folder = folder
+        self._folder, self._keep = folder, keep
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._pending: Future[None] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if is_first_process():
+                for partial in folder.glob(".*.partial"):  # a process was killed while it wrote
+                    partial.unlink()
         except OSError as error:
             raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
-        own, writes = process_index(), is_first_process()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep if writes else None,
-            save_interval_steps=1 if writes else 0,
-            create=False,
-            cleanup_tmp_directories=writes,
-            read_only=not writes,
-            multiprocessing_options=ocp.options.MultiprocessingOptions(own, {own}, f"host{own}"),
-        )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        if any(path.name.isdigit() and path.is_dir() for path in folder.iterdir()):
+            raise RunError(
+                f"{folder}: holds checkpoints of an older version of ladder_jax, which this one "
+                f"cannot read; finish the run with that version, or {files.SET_IT_ASIDE}"
+            )
 
     def save(self, state: TrainState) -> None:
         """Saves the state under its step; returns before it is written.
 
         Args:
-          state: of NumPy arrays that nobody changes; of several runs at once with a leading axis.
+          state: of NumPy arrays that nobody changes; several seeds have a leading axis.
 
         Raises:
           RunError: this or the last state could not be written, for instance on a full disk.
         """
+        if not is_first_process():
+            return
+        self.wait()
         step = int(np.ravel(state.step)[0])
-        if is_first_process() and step != self._manager.latest_step():
-            with self._saving():
-                self._manager.save(step, args=ocp.args.StandardSave({_NAME: _pack(state)}))
+        if step not in self._steps():
+            self._pending = self._writer.submit(self._write, step, state)
 
-    def restore_latest(self, like: TrainState) -> TrainState | None:
-        """The newest state that is whole, NumPy arrays as in ``like``; None if there is none.
+    def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
+        """The newest state that is whole, NumPy arrays as in ``like()``; None if there is none.
 
         Where a newer one is damaged it is renamed to damaged-<step>, with a warning.
 
@@ -92,7 +112,7 @@ class Checkpoints:
         problem: RunError | None = None
         if is_first_process():
             try:
-                found = self._newest_whole(like)
+                found = self._newest_whole(like())
             except RunError as error:
                 problem = error
         if any_process(problem is not None):
@@ -100,7 +120,7 @@ class Checkpoints:
         step = number_of_first_process(found and found[0])
         if step is None:
             return None
-        return found[1] if found else self._restore(step, like)
+        return found[1] if found else self._restore(step, like())
 
     def wait(self) -> None:
         """Returns once everything that was saved is on the disk.
@@ -108,8 +128,10 @@ class Checkpoints:
         Raises:
           RunError: it could not be written.
         """
-        with self._saving():
-            self._manager.wait_until_finished()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            with self._saving():
+                pending.result()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -121,17 +143,32 @@ class Checkpoints:
         trace: TracebackType | None,
     ) -> None:
         try:
-            with self._saving():
-                self._manager.close()  # waits for what is being saved
+            self.wait()
         except RunError as late:
             if kind is None:
                 raise
             logging.warning("%s", late)  # beside what ended the run
+        finally:
+            self._writer.shutdown()
+
+    def _steps(self) -> list[int]:
+        """Steps of the files, newest first."""
+        names = [path.stem for path in self._folder.glob("*.msgpack")]
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"{step}.msgpack"
+
+    def _write(self, step: int, state: TrainState) -> None:
+        packed = files.pack("state", serialization.to_state_dict(state), FORMAT)
+        files.replace(self._path(step), packed)
+        for old in self._steps()[self._keep :]:
+            self._path(old).unlink()
 
     def _newest_whole(self, like: TrainState) -> tuple[int, TrainState] | None:
         problems: list[tuple[int, RunError]] = []
         found = None
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in self._steps():
             try:
                 found = step, self._restore(step, like)
                 break
@@ -139,17 +176,15 @@ class Checkpoints:
                 problems.append((step, error))
         if problems and not found:
             raise RunError(
-                f"{problems[0][1]}; nor is an older one: set this run aside "
-                f"(--noresume, in Python resume=False), or remove {self._folder} to train anew"
+                f"{problems[0][1]}; nor is an older one: {files.SET_IT_ASIDE}, or remove "
+                f"{self._folder} to train anew"
             )
         for step, problem in problems:
             try:
-                (self._folder / str(step)).rename(self._unused(f"damaged-{step}"))
+                self._path(step).rename(self._unused(f"damaged-{step}"))
             except OSError as error:
                 raise RunError(f"{problem}; it cannot be renamed ({error.strerror})") from None
             logging.warning("%s; going on from the one before it", problem)
-        if problems:
-            self._manager.reload()
         return found
 
     def _unused(self, name: str) -> Path:
@@ -160,12 +195,15 @@ class Checkpoints:
         return path
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
-        where = f"{self._folder / str(step)}: is not a usable checkpoint of this run"
         try:
-            found = self._manager.restore(step, args=ocp.args.StandardRestore())
-            state: TrainState = _unpack(found[_NAME], like)
-        except Exception as error:  # whatever Orbax raises, the way out is the same
-            reason = str(error) if isinstance(error, _UnusableError) else type(error).__name__
+            content = files.unpack("state", self._path(step).read_bytes(), FORMAT)
+            state: TrainState = serialization.from_state_dict(like, content)
+            for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True):
+                if (one.shape, one.dtype) != (other.shape, other.dtype):
+                    raise ValueError(f"it has an array {one.shape} where {other.shape} is needed")
+        except Exception as error:  # whatever damaged bytes lead to, the way out is the same
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            where = f"{self._path(step)}: is not a usable checkpoint of this run"
             raise RunError(f"{where} ({reason})") from error
         return state
 
@@ -173,31 +211,10 @@ class Checkpoints:
     def _saving(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of Orbax or TensorStore; some say it in their text only
+        except (OSError, RunError) as error:
             mend = "make room" if no_space(error) else "see to it that it can be written"
-            reason = " ".join(str(error).split())[:200]
+            reason = getattr(error.__cause__ or error, "strerror", None) or str(error)
             raise RunError(
                 f"{self._folder}: a checkpoint cannot be written ({reason}); {mend} and start "
                 "again: the run goes on from the one before it"
             ) from error
-
-
-class _UnusableError(Exception):
-    """What was read is not such a state."""
-
-
-def _pack(state: TrainState) -> np.ndarray:
-    content = serialization.msgpack_serialize(serialization.to_state_dict(state))
-    return np.frombuffer(hashlib.sha256(content).digest() + content, np.uint8)
-
-
-def _unpack(packed: np.ndarray, like: TrainState) -> TrainState:
-    packed = np.asarray(packed)
-    digest, content = packed[:_DIGEST].tobytes(), packed[_DIGEST:].tobytes()
-    if hashlib.sha256(content).digest() != digest:
-        raise _UnusableError("its content has changed")
-    found = serialization.from_state_dict(like, serialization.msgpack_restore(content))
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
-        if (one.shape, one.dtype) != (other.shape, other.dtype):
-            raise _UnusableError(f"it has an array {one.shape} where {other.shape} is needed")
-    return found

@@ -9,7 +9,6 @@ whitening; and a SHA-256 over all that, against damage, not against forgery.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -31,9 +30,9 @@ from ladder_jax.data import Preparation, Split, Whitening
 from ladder_jax.errors import ConfigError, RunError
 from ladder_jax.ladder.network import init
 from ladder_jax.ops.batchnorm import Moments
-from ladder_jax.storage.run_folder import CLASSIFIER, Json
+from ladder_jax.storage import files
+from ladder_jax.storage.run_folder import CLASSIFIER, WEIGHTS, Json
 from ladder_jax.train.evaluation import Statistics, predict_proba
-from ladder_jax.train.loop import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,34 +130,11 @@ def matmul_precision(train_config: TrainConfig) -> AbstractContextManager[None]:
     return jax.default_matmul_precision(train_config.matmul_precision)
 
 
-def errors_of_run(trainer: Trainer, found: dict[str, Statistics], run: int = 0) -> Json:
-    """The errors of a trained model by every kind of statistics, an entry of result.json's runs.
-
-    The test set is looked at here and nowhere else, and not at all with rows held out.
-
-    Args:
-      trainer: after the last step.
-      found: for each kind the moments of layers 1…L.
-      run: which of the trainer's runs.
-    """
-
-    def errors(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        return {kind: trainer.error_percent(own, x, y, run) for kind, own in found.items()}
-
-    entry: Json = {"seed": trainer.seeds[run], "test_error_percent": None}
-    data = trainer.data
-    if trainer.train_config.validation:
-        entry["validation_error_percent"] = errors(*trainer.validation_rows(run))
-    elif data.x_test is not None and data.y_test is not None:
-        entry["test_error_percent"] = errors(data.x_test, data.y_test)
-    return entry
-
-
 def summarize(entries: Sequence[Json], kind: str) -> Json:
     """Mean and standard deviation (n − 1) over finished runs, and the runs, as in result.json.
 
     Args:
-      entries: one for each run, as from ``errors_of_run``; with a ``reason`` if it diverged.
+      entries: one for each run, as from ``Group.errors``; with a ``reason`` if it diverged.
       kind: the statistics whose error is reported.
     """
     summary: Json = {}
@@ -176,9 +152,7 @@ FORMAT = 1
 def pack_models(models: Sequence[Model]) -> bytes:
     """The weights file of models that differ in their seed only."""
     seeds = {str(model.train_config.seed): _to_plain(model) for model in models}
-    content = serialization.msgpack_serialize(seeds)
-    digest = hashlib.sha256(content).digest()
-    return serialization.msgpack_serialize({"format": FORMAT, "sha256": digest, "seeds": content})
+    return files.pack("seeds", seeds, FORMAT)
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
@@ -232,29 +206,20 @@ def folder_of(run: str | os.PathLike[str]) -> Path:
 def _file(run: str | os.PathLike[str]) -> Path:
     path = Path(run)
     is_file = path.name.endswith(".msgpack") and not path.is_dir()
-    return path if is_file else path / "weights.msgpack"
+    return path if is_file else path / WEIGHTS
 
 
 def _read(path: Path) -> dict[str, Any]:
     """What is known of each seed."""
     try:
-        content = serialization.msgpack_restore(path.read_bytes())
-        version = content["format"]
-        if isinstance(version, int) and version > FORMAT:
-            raise RunError(
-                f"{path}: has format {version}, this version of ladder_jax reads up to "
-                f"{FORMAT}; install a newer one"
-            )
-        if version != FORMAT or hashlib.sha256(content["seeds"]).digest() != content["sha256"]:
-            raise ValueError("its content has changed")
-        seeds: dict[str, Any] = serialization.msgpack_restore(content["seeds"])
+        seeds: dict[str, Any] = files.unpack("seeds", path.read_bytes(), FORMAT)
         if not all(re.fullmatch("[0-9]{1,10}", seed) for seed in seeds):
             raise ValueError("unknown content")
     except (FileNotFoundError, NotADirectoryError):
         what = "no weights: give the folder of a finished run, or finish this one"
         raise RunError(f"{path.parent}: holds {what}") from None
-    except RunError:
-        raise
+    except files.NewerFormatError as error:
+        raise RunError(f"{path}: {error}") from None
     except Exception as error:  # of damaged bytes
         raise _damaged(path, error) from error
     return seeds

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ladder_jax.config import LadderConfig, TrainConfig
-from ladder_jax.errors import whole
-
-
-def with_seeds(train_config: TrainConfig, num_seeds: int) -> list[TrainConfig]:
-    """The settings of each of several runs, with seeds from ``train_config.seed`` up.
-
-    Raises:
-      ConfigError: not a whole number of at least 1.
-    """
-    count = whole("num_seeds", num_seeds, 1)
-    seeds = range(train_config.seed, train_config.seed + count)
-    return [dataclasses.replace(train_config, seed=seed) for seed in seeds]
 
 
 class Plan(NamedTuple):
@@ -46,6 +33,11 @@ class Plan(NamedTuple):
     rows_u: int
     same_rows: bool
     chunk_steps: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
 
 
 MAX_CHUNK_STEPS = 200

@@ -1,0 +1,101 @@
+"""What a call of ``train_and_evaluate`` does: runs, rows and devices, checked before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ladder_jax.config import LadderConfig, TrainConfig
+from ladder_jax.data import Dataset, Split
+from ladder_jax.data.split import check_fits, split_rows
+from ladder_jax.errors import ConfigError, whole
+from ladder_jax.storage.description import describe_run
+from ladder_jax.storage.run_folder import Json
+from ladder_jax.train.parallel import Layout, Parallel
+
+
+class RunPlan(NamedTuple):
+    """What a call of ``train_and_evaluate`` does, every setting of it checked.
+
+    Attributes:
+      config: the network.
+      data: the rows.
+      runs: how each run is trained; they differ in their seeds.
+      splits: which rows are for what, in each run.
+      parallel: on which devices.
+      at_once: whether one program trains all of the runs.
+      identity: what config.json holds.
+    """
+
+    config: LadderConfig
+    data: Dataset
+    runs: list[TrainConfig]
+    splits: list[Split]
+    parallel: Parallel
+    at_once: bool
+    identity: Json
+
+    @property
+    def groups(self) -> list[slice]:
+        """Places of the runs that one program trains."""
+        return [slice(None)] if self.at_once else [slice(i, i + 1) for i in range(len(self.runs))]
+
+    @property
+    def layout(self) -> Layout:
+        """How the runs of a group lie on devices."""
+        return self.parallel.layout(len(self.runs) if self.at_once else 1)
+
+
+def plan_runs(
+    config: LadderConfig,
+    train_config: TrainConfig,
+    data: Dataset,
+    num_seeds: int,
+    parallel: Parallel | None,
+    split: Split | None,
+) -> RunPlan:
+    """Checks all settings, against the data and the devices.
+
+    Arguments are those of ``train_and_evaluate``.
+
+    Raises:
+      ConfigError: one of them cannot be used.
+    """
+    if not isinstance(parallel, Parallel | None):
+        raise ConfigError("parallel", parallel, 'give lj.Parallel(devices="all"), say')
+    parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
+    check_fits(config, data)
+    splits = [split_rows(run, data, split) for run in runs]
+    at_once = trained_at_once(parallel, runs, data)
+    identity = describe_run(config, train_config, data, num_seeds, at_once, split)
+    plan = RunPlan(config, data, runs, splits, parallel, at_once, identity)
+    _ = plan.layout  # fails now, before any data is prepared, if the devices do not exist
+    return plan
+
+
+def trained_at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
+    """Whether one program trains all of the runs, see ``Parallel``."""
+    if not parallel.seeds_at_once(len(runs)):
+        return False
+    problem = ""
+    if data.preprocessing and runs[0].validation and runs[0].data_seed is None:
+        # Fitted on each seed's own training part, the inputs differ.
+        problem = "with validation each seed's images are preprocessed anew; use sequential"
+    elif runs[0].prng != "threefry":
+        # JAX draws all of a batch of such keys from the first of them.
+        problem = f"prng={runs[0].prng} draws other numbers for several seeds at once; use threefry"
+    if problem and parallel.seed_mode == "vmap":
+        raise ConfigError("seed_mode", "vmap", problem)
+    return not problem
+
+
+def with_seeds(train_config: TrainConfig, num_seeds: int) -> list[TrainConfig]:
+    """The settings of each of several runs, with seeds from ``train_config.seed`` up.
+
+    Raises:
+      ConfigError: not a whole number of at least 1.
+    """
+    count = whole("num_seeds", num_seeds, 1)
+    seeds = range(train_config.seed, train_config.seed + count)
+    return [dataclasses.replace(train_config, seed=seed) for seed in seeds]
