@@ -256,3 +256,20 @@ def test_mnist_three_epochs(mnist_dir):
         preset.config, settings, lj.data.load("mnist", data_dir=mnist_dir)
     )
     assert result.test_error_percent < 8
+
+
+def test_statistics_are_taken_over_their_own_rows(tiny_config, blobs):
+    result = lj.train_and_evaluate(tiny_config, SETTINGS, blobs)
+    split, x = result.split, jax.numpy.asarray(blobs.x_train)
+    scale = np.float32(result.scale)
+    for kind, rows, batch in (
+        ("labelled", split.labelled, SETTINGS.labelled_batch_size),
+        ("unlabelled", split.train, SETTINGS.batch_size),
+    ):
+        rows = jax.numpy.asarray(rows, "int32")
+        want = lj.population_statistics(
+            tiny_config, result.variables, x, scale, min(batch, len(rows)), rows
+        )
+        for own, other in zip(result.statistics[kind], want, strict=True):
+            np.testing.assert_allclose(own.mean, other.mean, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(own.var, other.var, rtol=1e-5, atol=1e-6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 import os
 import signal
 import sys
@@ -33,7 +32,6 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
       about: the command's docstring, for ``--help``.
     """
     parse(values, about)
-    logging.getLogger("absl").addFilter(_is_not_of_orbax)
     try:
         chosen = settings(dataset, values)
         check_known(dataset, chosen)
@@ -252,11 +250,6 @@ def leave_pipe() -> NoReturn:
     """Ends a command whose reader (head, say) has seen enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
-
-
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    """It logs the traceback of a failed save, which ends in one line of ours anyway."""
-    return "orbax" not in record.pathname
 
 
 class _StopOnSignal:

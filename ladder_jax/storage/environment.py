@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
 
 def versions() -> dict[str, Any]:
