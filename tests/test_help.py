@@ -33,7 +33,7 @@ COMMANDS = {
 
 
 SCRIPTS = ("demo", *COMMANDS)
-EXPERIMENTS = Path(common_flags.__file__).parent
+EXPERIMENTS = Path(common_flags.__file__).parent.parent
 
 
 def test_every_command_is_known():
