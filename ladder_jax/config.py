@@ -1,7 +1,10 @@
 """What is trained (LadderConfig) and how (TrainConfig).
 
 Both are frozen, hashable, checked when built, and go to and from plain JSON values.
-A field has the name of its command-line flag.
+
+Each field says all there is to say about a setting: its default, its meaning and how it is checked.
+The command-line flags of that name, ``--help``, the meanings in reports, README's table of flags
+and the lists of attributes below are made from it.
 """
 
 from __future__ import annotations
@@ -13,10 +16,31 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
 
-from ladder_jax.combinators import NO_U, Combinator, normal_name, parse_combinator, without_u
-from ladder_jax.errors import ConfigError, choice, number, numbers, sequence, whole, whole_numbers
-from ladder_jax.layers import ACTIVATIONS, Layer, Shape, by, parse_layer
+from ladder_jax.combinators import (
+    COMBINATORS,
+    DEFAULT_HIDDEN,
+    NO_U,
+    Combinator,
+    normal_name,
+    parse_combinator,
+    without_u,
+)
+from ladder_jax.errors import (
+    ConfigError,
+    at_least,
+    fraction,
+    number,
+    numbers,
+    one_of,
+    positive,
+    sequence,
+    true_or_false,
+    whole,
+    whole_numbers,
+)
+from ladder_jax.layers import ACTIVATIONS, FORMS, Layer, Shape, by, parse_layer
 from ladder_jax.ops.pooling import TIES
+from ladder_jax.settings import CheckedConfig, setting, with_attributes
 
 
 class Level(NamedTuple):
@@ -82,66 +106,99 @@ MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 """What the operands of matrix products are rounded to; the first is no rounding."""
 
 
+def _layers(field: str, value: Any) -> tuple[Layer, ...]:
+    layers = tuple(parse_layer(layer) for layer in sequence(field, value))
+    if not layers:
+        raise ConfigError(field, "()", "needs at least one layer")
+    return layers
+
+
+def _number_or_numbers(field: str, value: Any) -> float | tuple[float, ...]:
+    return number(field, value) if isinstance(value, Real) else numbers(field, value)
+
+
+def _combinator_or_several(field: str, value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return normal_name(value)
+    return tuple(normal_name(name) for name in sequence(field, value))
+
+
+def _count_or_all(field: str, value: Any) -> int | str:
+    if isinstance(value, str) and value == "all":  # an array compares element by element
+        return value
+    return whole(field, value, 1, 'or "all"')
+
+
+_COMBINATOR_NAMES = ", ".join(
+    (*COMBINATORS, *(f"{name}[:HIDDEN…]" for name in DEFAULT_HIDDEN), "none; :no_u ignores u")
+)
+
+
+@with_attributes
 @dataclass(frozen=True)
-class LadderConfig:
+class LadderConfig(CheckedConfig):
     """A ladder network. Layers are counted from 0 (the input) to L = ``len(layers)``.
 
-    Attributes:
-      layers: layers 1…L from the bottom up, as objects or in their text form (see
-        ``ladder_jax.layers``); numbers stand for dense layers.
-      denoising_weights: λ(0)…λ(L), 0 for no cost. The decoder is built from the top down
-        to the lowest layer that has a cost: all zeros is the supervised baseline, only the
-        last non-zero is the Γ-model.
-      input_noise: standard deviation of the noise on the input.
-      hidden_noise: the same after the normalisation of layers 1…L, one number or L of them.
-      combinator: the denoising function, one for all layers or one for each layer 0…L; see
-        ``ladder_jax.combinators`` for the names. A layer with "none" has no ẑ and no cost,
-        whatever its λ, and the layer below it gets no u.
-      top_scale: whether the top layer has the scale γ.
-      input_shape: shape of one input, (D,) or (height, width, channels).
-      activation: the non-linearity below the top, a key of ``ACTIVATIONS``.
-      pool_ties: which of equal maxima gets a max-pooling's gradient, one of ``TIES``.
+    ``layers`` are those from 1 to L, as objects or in their text form, see ``ladder_jax.layers``;
+    numbers stand for dense layers. ``denoising_weights`` are λ(0)…λ(L), 0 for no cost. The decoder
+    is built from the top down to the lowest layer that has a cost: all zeros is the supervised
+    baseline, only the last non-zero is the Γ-model. Noise is added after the normalisation. A layer
+    with the combinator "none", see ``ladder_jax.combinators``, has no ẑ and no cost, whatever its
+    λ, and the layer below it gets no u.
 
     Raises:
       ConfigError: a field that cannot be used, or fields that do not fit each other.
     """
 
-    layers: tuple[Layer, ...]
-    denoising_weights: tuple[float, ...]
-    input_noise: float = 0.3
-    hidden_noise: float | tuple[float, ...] = 0.3
-    combinator: str | tuple[str, ...] = "gaussian"
-    top_scale: bool = True
-    input_shape: Shape = (784,)
-    activation: str = "relu"
-    pool_ties: str = "all"
+    layers: tuple[Layer, ...] = setting(
+        dataclasses.MISSING, f"from the bottom up, with commas between them: {FORMS}", _layers
+    )
+    denoising_weights: tuple[float, ...] = setting(
+        dataclasses.MISSING, "cost weight of each layer from the input", numbers
+    )
+    input_noise: float = setting(0.3, "standard deviation of the input noise", number)
+    hidden_noise: float | tuple[float, ...] = setting(
+        0.3, "the same for layers above: one, or one per layer", _number_or_numbers
+    )
+    combinator: str | tuple[str, ...] = setting(
+        "gaussian",
+        f"denoising function, or one per layer: {_COMBINATOR_NAMES}",
+        _combinator_or_several,
+    )
+    top_scale: bool = setting(True, "whether the top layer has the scale γ", true_or_false)
+    input_shape: Shape = setting(
+        (784,), "shape of one input, (D,) or (height, width, channels)", whole_numbers
+    )
+    activation: str = setting(
+        "relu", f"below the top: {' or '.join(ACTIVATIONS)}", one_of(ACTIVATIONS)
+    )
+    pool_ties: str = setting(
+        "all", "equal maxima of a pooling: gradient to all (paper) or first", one_of(TIES)
+    )
 
     def __post_init__(self) -> None:
-        layers = tuple(parse_layer(layer) for layer in sequence("layers", self.layers))
-        if not layers:
-            raise ConfigError("layers", "()", "needs at least one layer")
-        _set(self, "layers", layers)
-        _set(self, "input_shape", whole_numbers("input_shape", self.input_shape))
-        weights = numbers("denoising_weights", self.denoising_weights)
-        if len(weights) != len(layers) + 1:
-            raise ConfigError(
-                "denoising_weights",
-                weights,
-                f"has {len(weights)} numbers; give {len(layers) + 1}, one per layer from the input",
-            )
-        _set(self, "denoising_weights", weights)
-        _set(self, "input_noise", number("input_noise", self.input_noise))
-        _set(self, "hidden_noise", _hidden_noise(self.hidden_noise, len(layers)))
-        _set(self, "combinator", _combinator(self.combinator, len(layers) + 1))
-        if not isinstance(self.top_scale, bool):
-            raise ConfigError("top_scale", self.top_scale, "give true or false")
-        choice("activation", self.activation, ACTIVATIONS)
-        choice("pool_ties", self.pool_ties, TIES)
+        super().__post_init__()
+        top_layer, weights = len(self.layers), self.denoising_weights
+        if len(weights) != top_layer + 1:
+            problem = f"has {len(weights)} numbers; give {top_layer + 1}, one per layer"
+            raise ConfigError("denoising_weights", weights, f"{problem} from the input")
+        self._check_per_layer("hidden_noise", top_layer, "numbers; give one, or one per layer")
+        per_layer = "names; give one, or one per layer from the input"
+        self._check_per_layer("combinator", top_layer + 1, per_layer)
         top = self.shapes[-1]  # a layer that does not fit the one below raises here
         if len(top) != 1 or top[0] < 2:
             problem = f"the last layer has one unit per class, 2 or more, not {by(top)}"
-            raise ConfigError("layers", layers[-1], problem)
+            raise ConfigError("layers", self.layers[-1], problem)
         _ = self.levels  # a combinator that cannot be used raises here
+
+    def _check_per_layer(self, field: str, count: int, problem: str) -> None:
+        values = getattr(self, field)
+        if not isinstance(values, tuple):
+            return
+        if len(values) != count:
+            raise ConfigError(field, values, f"has {len(values)} {problem} ({count})")
+        if len(set(values)) == 1:  # the same network is the same configuration
+            self._replace(field, values[0])
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -196,145 +253,66 @@ class LadderConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; ``from_json`` turns them back."""
-        values = dataclasses.asdict(self)
-        values["layers"] = [str(layer) for layer in self.layers]
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> LadderConfig:
-        """The configuration that ``to_json`` described.
-
-        Raises:
-          ConfigError: an unknown field or a value that cannot be used.
-        """
-        return cls(**_known(cls, values))
+        return super().to_json() | {"layers": [str(layer) for layer in self.layers]}
 
 
+@with_attributes
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(CheckedConfig):
     """How a ladder network is trained and evaluated.
 
-    Attributes:
-      labels: number of labelled rows, balanced over the classes, or "all".
-      seed: of the weights, the noise and the order of the rows.
-      data_seed: of the validation split and the labelled subset; None takes ``seed``.
-      epochs: passes over the unlabelled set.
-      decay_start: fraction of the epochs after which the learning rate falls linearly.
-      batch_size: unlabelled rows per step.
-      labelled_batch_size: labelled rows per step (all of them where there are fewer).
-      learning_rate: of Adam, before the decay.
-      statistics: which statistics the reported error uses, one of ``STATISTICS``.
-      validation: rows held out of the training set; if any, the test set is not touched.
-      labelled_order: with all labels, "same" puts the same rows in both halves of a batch
-        (the authors' code), "independent" draws a second order.
-      prng: random number generator, a key of ``GENERATORS``; "rbg" is for TPUs.
-      steps_per_epoch: steps in an epoch, at most so many as the unlabelled set gives; a shorter
-        epoch takes other rows each time. None is a whole pass.
-      matmul_precision: of the matrix products on accelerators, one of ``MATMUL_PRECISIONS``;
-        CPUs always take the first.
+    A set with fewer labelled rows than ``labelled_batch_size`` has all of them in each step.
+    ``labelled_order`` is "same" in the authors' code; "independent" draws a second order. With
+    ``validation`` rows the test set is not touched. An epoch has at most as many steps as the
+    unlabelled set gives; a shorter one takes other rows each time. On CPUs
+    ``matmul_precision`` has no effect.
 
     Raises:
       ConfigError: a field that cannot be used.
     """
 
-    labels: int | str = 100
-    seed: int = 1
-    data_seed: int | None = None
-    epochs: int = 150
-    decay_start: float = 0.67
-    batch_size: int = 100
-    labelled_batch_size: int = 100
-    learning_rate: float = 0.002
-    statistics: str = "labelled"
-    validation: int = 0
-    labelled_order: str = "same"
-    prng: str = "threefry"
-    matmul_precision: str = "float32"
-    steps_per_epoch: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.labels, str) or self.labels != "all":  # an array is neither
-            _set(self, "labels", whole("labels", self.labels, 1, 'or "all"'))
-        for field, least in (
-            ("seed", 0),
-            ("epochs", 1),
-            ("batch_size", 2),
-            ("labelled_batch_size", 2),
-            ("validation", 0),
-        ):
-            _set(self, field, whole(field, getattr(self, field), least))
-        for field, least in (("data_seed", 0), ("steps_per_epoch", 1)):
-            if getattr(self, field) is not None:
-                _set(self, field, whole(field, getattr(self, field), least))
-        _set(self, "decay_start", number("decay_start", self.decay_start))
-        if self.decay_start > 1:
-            raise ConfigError("decay_start", self.decay_start, "a fraction from 0 to 1 is needed")
-        _set(self, "learning_rate", number("learning_rate", self.learning_rate))
-        if self.learning_rate == 0:
-            raise ConfigError("learning_rate", self.learning_rate, "must be above 0")
-        for field, choices in (
-            ("statistics", STATISTICS),
-            ("labelled_order", ("same", "independent")),
-            ("prng", GENERATORS),
-            ("matmul_precision", MATMUL_PRECISIONS),
-        ):
-            choice(field, getattr(self, field), choices)
+    labels: int | str = setting(
+        100, "labelled rows, balanced over the classes, or all", _count_or_all
+    )
+    seed: int = setting(1, "of weights, noise and the order of rows", at_least(0))
+    data_seed: int | None = setting(
+        None, "of the labelled subset and split (default: seed)", at_least(0)
+    )
+    epochs: int = setting(150, "passes over the unlabelled rows", at_least(1))
+    decay_start: float = setting(
+        0.67, "fraction of training after which the learning rate falls linearly", fraction
+    )
+    batch_size: int = setting(100, "unlabelled rows in a step", at_least(2))
+    labelled_batch_size: int = setting(100, "labelled rows in a step", at_least(2))
+    learning_rate: float = setting(0.002, "of Adam, before the decay", positive)
+    statistics: str = setting(
+        "labelled",
+        f"of reported errors and predictions: {', '.join(STATISTICS)}",
+        one_of(STATISTICS),
+    )
+    validation: int = setting(0, "rows held out of training; then no test is made", at_least(0))
+    labelled_order: str = setting(
+        "same",
+        "with all labels: same rows in both halves of a step, or independent",
+        one_of(("same", "independent")),
+    )
+    prng: str = setting(
+        "threefry", f"random numbers: {' or '.join(GENERATORS)} (for TPUs)", one_of(GENERATORS)
+    )
+    matmul_precision: str = setting(
+        "float32", f"on accelerators: {', '.join(MATMUL_PRECISIONS)}", one_of(MATMUL_PRECISIONS)
+    )
+    steps_per_epoch: int | None = setting(
+        None, "steps in an epoch, if not a whole pass", at_least(1)
+    )
 
     @property
     def split_seed(self) -> int:
         """Seed of the validation split and the labelled subset."""
         return self.seed if self.data_seed is None else self.data_seed
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; ``from_json`` turns them back."""
-        return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """The configuration that ``to_json`` described.
-
-        Raises:
-          ConfigError: an unknown field or a value that cannot be used.
-        """
-        return cls(**_known(cls, values))
-
-
-def _set(config: Any, field: str, value: Any) -> None:
-    object.__setattr__(config, field, value)  # the one way to normalise a frozen field
-
-
-def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ConfigError(cls.__name__, values, "is made of named fields")
-    for name, value in values.items():
-        if name not in fields:
-            raise ConfigError(name, value, f"{cls.__name__} has no such field")
-    for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in values:
-            raise ConfigError(name, "", f"{cls.__name__} cannot do without it")
-    return values
-
-
-def _combinator(value: Any, layers: int) -> str | tuple[str, ...]:
-    if isinstance(value, str):
-        return normal_name(value)
-    names = sequence("combinator", value)
-    if len(names) != layers:
-        problem = f"has {len(names)} names; give one, or one per layer from the input ({layers})"
-        raise ConfigError("combinator", names, problem)
-    names = tuple(normal_name(name) for name in names)
-    return names[0] if len(set(names)) == 1 else names
-
-
-def _hidden_noise(value: Any, layers: int) -> float | tuple[float, ...]:
-    if isinstance(value, Real):
-        return number("hidden_noise", value)
-    values = numbers("hidden_noise", value)
-    if len(values) != layers:
-        raise ConfigError(
-            "hidden_noise",
-            values,
-            f"has {len(values)} numbers; give one, or one per layer ({layers})",
-        )
-    return values[0] if len(set(values)) == 1 else values
+SETTINGS = {
+    field.name: field for kind in (LadderConfig, TrainConfig) for field in dataclasses.fields(kind)
+}
+"""All fields of both configurations by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -91,23 +91,22 @@ def _short(value: Any, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def sequence(field: str, values: Any) -> tuple[Any, ...]:
-    """The values as a tuple; text is no list.
+Check = Callable[[str, Any], Any]
+"""Takes the name of a setting and a value; returns the value to keep, or raises ``ConfigError``.
 
-    Raises:
-      ConfigError: it is not a sequence.
-    """
+The functions below are such checks or make one.
+"""
+
+
+def sequence(field: str, values: Any) -> tuple[Any, ...]:
+    """The values of a list as a tuple; a string is not taken for one."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ConfigError(field, values, "a list is needed")
     return tuple(values)
 
 
 def number(field: str, value: Any) -> float:
-    """The value as a float.
-
-    Raises:
-      ConfigError: not a number, not finite or below 0.
-    """
+    """The value as a float, finite and not below 0."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(field, value, "not a number")
     try:
@@ -125,11 +124,7 @@ def numbers(field: str, values: Any) -> tuple[float, ...]:
 
 
 def whole(field: str, value: Any, least: int, hint: str = "") -> int:
-    """The value as an int, from ``least`` to below 2^31.
-
-    Raises:
-      ConfigError: it is something else; ``hint`` names what else would do.
-    """
+    """The value as an int, from ``least`` to below 2^31; ``hint`` names what else would do."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ConfigError(
             field, value, f"a whole number of at least {least} is needed {hint}".strip()
@@ -144,12 +139,42 @@ def whole_numbers(field: str, values: Any) -> tuple[int, ...]:
     return tuple(whole(field, value, 1) for value in sequence(field, values))
 
 
-def choice(field: str, value: Any, choices: Iterable[str]) -> None:
-    """Checks that the value is one of the choices.
-
-    Raises:
-      ConfigError: it is not.
-    """
+def choice(field: str, value: Any, choices: Iterable[str]) -> str:
+    """The value, if it is one of the choices."""
     names = list(choices)
     if not isinstance(value, str) or value not in names:
         raise ConfigError(field, value, f"choose one of: {', '.join(names)}")
+    return value
+
+
+def true_or_false(field: str, value: Any) -> bool:
+    """Checks that the value is a bool."""
+    if not isinstance(value, bool):
+        raise ConfigError(field, value, "give true or false")
+    return value
+
+
+def fraction(field: str, value: Any) -> float:
+    """Checks that the value is a number from 0 to 1."""
+    found = number(field, value)
+    if found > 1:
+        raise ConfigError(field, found, "a fraction from 0 to 1 is needed")
+    return found
+
+
+def positive(field: str, value: Any) -> float:
+    """Checks that the value is a number above 0."""
+    found = number(field, value)
+    if found == 0:
+        raise ConfigError(field, found, "must be above 0")
+    return found
+
+
+def at_least(least: int) -> Check:
+    """Checks that a value is a whole number, not below ``least``."""
+    return lambda field, value: whole(field, value, least)
+
+
+def one_of(choices: Iterable[str]) -> Check:
+    """Checks that a value is one of the choices."""
+    return lambda field, value: choice(field, value, choices)
