@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.errors import ConfigError
@@ -16,8 +17,21 @@ from ladder_jax.layers import Dense, Shape, parse_layer
 MODELS = ("ladder", "bottom", "gamma", "baseline")
 """Full ladder, denoising cost at the input only, at the top only (Γ), none."""
 
-ROW_SHAPES: dict[str, Shape] = {"mnist": (28, 28, 1), "digits": (8, 8, 1), "cifar10": (32, 32, 3)}
-"""Height, width and channels of a row of each named data set."""
+
+class DatasetFacts(NamedTuple):
+    """What is known of a data set before it is loaded; a user's files may have fewer rows."""
+
+    shape: Shape  # height, width and channels of a row
+    classes: int
+    rows: int  # in the training set
+
+
+DATASETS = {
+    "cifar10": DatasetFacts((32, 32, 3), 10, 50_000),
+    "digits": DatasetFacts((8, 8, 1), 10, 1297),
+    "mnist": DatasetFacts((28, 28, 1), 10, 60_000),
+}
+"""Every named data set."""
 
 PaperError = tuple[float, float | None]
 """Mean and standard deviation in per cent; None for the deviation of a single run."""
@@ -104,7 +118,7 @@ def _conv_mnist(
         tuple(map(parse_layer, layers.split())),
         weights,
         hidden_noise=hidden_noise,
-        input_shape=ROW_SHAPES["mnist"],
+        input_shape=DATASETS["mnist"].shape,
     )
     train_config = TrainConfig(labels=labels, **training)  # type: ignore[arg-type]
     return Preset("mnist", model, labels, config, train_config, paper_error)
@@ -126,7 +140,7 @@ def _cifar10(
         tuple(map(parse_layer, _CONV_LARGE.split())),
         (*[0] * 12, weight),
         top_scale=False,
-        input_shape=ROW_SHAPES["cifar10"],
+        input_shape=DATASETS["cifar10"].shape,
         activation="leaky_relu",
     )
     train_config = TrainConfig(labels=labels, **training)  # type: ignore[arg-type]

@@ -1,58 +1,57 @@
-"""Flags that every training command has, and the configuration they describe."""
+"""Flags that every training command has, and the configuration they describe.
+
+python experiments/cli/flags.py    writes README's table of flags anew
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
 
 import ladder_jax as lj
-from ladder_jax.combinators import COMBINATORS, DEFAULT_HIDDEN
-from ladder_jax.config import GENERATORS, MATMUL_PRECISIONS
+from ladder_jax.config import SETTINGS
 from ladder_jax.data.split import check_classes, check_counts
 from ladder_jax.errors import whole
-from ladder_jax.layers import ACTIVATIONS, FORMS
-from ladder_jax.storage.read_run import PAPER_ROWS
 from ladder_jax.train.plan import with_seeds
 
 _WIDTH, _COLUMN = 80, 27
 
 
-class Group:
-    """Defines flags under a heading. Groups appear in the order of their first flag.
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_boolean,
+    float: flags.DEFINE_float,
+    int: flags.DEFINE_integer,
+    list: flags.DEFINE_list,
+    str: flags.DEFINE_string,
+}
+_KINDS = {"bool": bool, "float": float, "int": int}  # by the type of a field, in words
 
-    Args:
-      values: where the flags go.
-      heading: of the group.
-    """
+
+class Group:
+    """Defines flags under a heading. Groups appear in the order of their first flag."""
 
     def __init__(self, values: flags.FlagValues, heading: str):
-        self._options: dict[str, Any] = {"flag_values": values, "module_name": heading}
+        self._where: dict[str, Any] = {"flag_values": values, "module_name": heading}
 
-    def string(self, name: str, default: str | None, about: str) -> None:
-        """A flag that takes a word."""
-        flags.DEFINE_string(name, default, about, **self._options)
+    def flag(self, kind: type, name: str, default: Any, about: str, **more: Any) -> None:
+        """A flag that takes a value of that kind; of a list, words with commas between them."""
+        _DEFINE[kind](name, default, about, **more, **self._where)
 
-    def words(self, name: str, default: list[str], about: str) -> None:
-        """A flag that takes words with commas between them."""
-        flags.DEFINE_list(name, default, about, **self._options)
-
-    def integer(self, name: str, default: int | None, about: str, least: int | None = None) -> None:
-        """A flag that takes a whole number."""
-        flags.DEFINE_integer(name, default, about, lower_bound=least, **self._options)
-
-    def number(self, name: str, default: float | None, about: str) -> None:
-        """A flag that takes a number."""
-        flags.DEFINE_float(name, default, about, **self._options)
-
-    def switch(self, name: str, default: bool | None, about: str) -> None:
-        """A flag that is on, or off with "no" before its name."""
-        flags.DEFINE_boolean(name, default, about, **self._options)
+    def settings(self, *names: str, default: Any = None) -> None:
+        """The flags of fields of ``LadderConfig`` or ``TrainConfig``."""
+        for field in map(SETTINGS.__getitem__, names):
+            # What has no kind of its own is text, parsed by ``given``.
+            kind = _KINDS.get(field.type.removesuffix(" | None"), str)
+            about = field.metadata["help"]
+            self.flag(kind, field.name, default, about[0].upper() + about[1:])
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -62,17 +61,32 @@ def help_text(values: flags.FlagValues) -> str:
     blocks = []
     for heading, own in groups.items():
         lines = ["Flags:" if alone else f"{heading}:"]
-        lines += [line for flag in own for line in _lines(flag)]
+        lines += [line for flag in own for line in _lines(*_described(flag))]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
-def _lines(flag: flags.Flag) -> list[str]:
+def markdown(values: flags.FlagValues) -> str:
+    """All flags as a table."""
+    lines = ["| flag | meaning |", "|---|---|"]
+    for heading, own in values.flags_by_module_dict().items():
+        lines.append(f"| **{heading}** | |")
+        for name, about in map(_described, own):
+            lines.append(f"| `{name}` | {html.escape(about, quote=False)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _described(flag: flags.Flag) -> tuple[str, str]:
+    """How a flag is written and what it means, with its default."""
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     about = flag.help.rstrip(".")
     if flag.default not in (None, False, "", []) and "default" not in about:
         default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
         about += " (default on)" if flag.default is True else f" (default {default})"
+    return name, about
+
+
+def _lines(name: str, about: str) -> list[str]:
     found = textwrap.wrap(about, _WIDTH - _COLUMN, break_on_hyphens=False) or [""]
     first = f"  {name}".ljust(_COLUMN)
     if len(first) > _COLUMN:
@@ -80,25 +94,12 @@ def _lines(flag: flags.Flag) -> list[str]:
     return [first + found[0], *(" " * _COLUMN + line for line in found[1:])]
 
 
-_NETWORK = ("input_noise", "activation", "top_scale", "pool_ties")
-_TRAINING = (
-    "seed",
-    "data_seed",
-    "epochs",
-    "decay_start",
-    "batch_size",
-    "labelled_batch_size",
-    "learning_rate",
-    "statistics",
-    "validation",
-    "labelled_order",
-    "prng",
-    "matmul_precision",
-)
+# In --help these come first, the other settings of the group after them.
+_MODEL = ("denoising_weights", "input_noise", "hidden_noise", "combinator", "layers", "activation")
+_TRAINING = ("learning_rate", "decay_start", "batch_size", "labelled_batch_size", "labelled_order")
 
-_COMBINATORS = ", ".join(
-    (*COMBINATORS, *(f"{name}[:HIDDEN…]" for name in DEFAULT_HIDDEN), "none; :no_u ignores u")
-)
+# The first follows from the data; the second is the estimator's way to have epochs of equal length.
+_WITHOUT_FLAG = ("input_shape", "steps_per_epoch")
 
 
 class Settings(NamedTuple):
@@ -137,60 +138,46 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
     values = flags.FlagValues()
     group = Group(values, "Common")
     models = lj.presets.models(dataset)
-    group.string("model", models[0], f"One of: {', '.join(models)}.")
-    group.string("labels", labels, "Labelled rows, balanced over the classes, or all.")
-    group.integer("seed", 1, "Of weights, noise and the order of rows.")
-    group.integer("epochs", None, "Passes over the unlabelled rows.")
-    group.integer("num_seeds", 1, "Runs, with seeds from --seed up, for mean and deviation.")
-    group.integer("validation", None, "Rows held out of training; then no test is made.")
-    group.string("data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
-    group.string("workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>).")
-    group.switch("dry_run", False, "Print configuration and layers, then exit.")
-    group.switch("quiet", False, "Print only the result.")
-    _define_network(Group(values, "Network"))
-    _define_training(Group(values, "Training and evaluation"))
+    group.flag(str, "model", models[0], f"One of: {', '.join(models)}.")
+    group.settings("labels", default=labels)
+    group.settings("seed", default=lj.TrainConfig.seed)
+    group.settings("epochs")
+    group.flag(int, "num_seeds", 1, "Runs, with seeds from --seed up, for mean and deviation.")
+    group.settings("validation")
+    group.flag(str, "data_dir", None, "Folder with the data (or LADDER_DATA_DIR).")
+    group.flag(
+        str, "workdir", None, "Run folder (default runs/<data>-<model>-<labels>-seed<seed>)."
+    )
+    group.flag(bool, "dry_run", False, "Print configuration and layers, then exit.")
+    group.flag(bool, "quiet", False, "Print only the result.")
+    for kind, heading, first in (
+        (lj.LadderConfig, "Network", _MODEL),
+        (lj.TrainConfig, "Training and evaluation", _TRAINING),
+    ):
+        taken = {*values, *first, *_WITHOUT_FLAG}
+        others = [field.name for field in dataclasses.fields(kind) if field.name not in taken]
+        Group(values, heading).settings(*first, *others)
     _define_running(Group(values, "Devices and run folder"))
     return values
 
 
-def _define_network(group: Group) -> None:
-    group.string("denoising_weights", None, "Cost weight of each layer from the input.")
-    group.number("input_noise", None, "Standard deviation of the input noise.")
-    group.string("hidden_noise", None, "The same for layers above: one, or one per layer.")
-    group.string("combinator", None, f"Denoising function, or one per layer: {_COMBINATORS}.")
-    group.string("layers", None, f"From the bottom up, with commas between them: {FORMS}.")
-    group.string("activation", None, f"Below the top: {' or '.join(ACTIVATIONS)}.")
-    group.switch("top_scale", None, "Whether the top layer has the scale γ.")
-    group.string("pool_ties", None, "Equal maxima of a pooling: gradient to all (paper) or first.")
-
-
-def _define_training(group: Group) -> None:
-    group.number("learning_rate", None, "Of Adam, before the decay.")
-    group.number("decay_start", None, "Fraction of epochs before the rate decays.")
-    group.integer("batch_size", None, "Unlabelled rows in a step.")
-    group.integer("labelled_batch_size", None, "Labelled rows in a step.")
-    group.string("labelled_order", None, "With all labels: same or independent.")
-    group.integer("data_seed", None, "Of the labelled subset and split (default: seed).")
-    group.string("statistics", None, "Of the reported error: labelled, unlabelled, running.")
-    group.string("prng", None, f"Random numbers: {' or '.join(GENERATORS)} (for TPUs).")
-    group.string("matmul_precision", None, f"On accelerators: {', '.join(MATMUL_PRECISIONS)}.")
-
-
 def _define_running(group: Group) -> None:
-    group.string("devices", None, "Number or all (default: 1; several seeds: all).")
-    group.string("parallel", "jit", "How several devices share a run: jit or pmap.")
-    group.string("seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
-    group.switch("distributed", False, "One process of a run on several hosts.")
-    group.string("coordinator", None, "host:port of process 0, where it is not found by itself.")
-    group.integer("process_id", None, "Number of this process, likewise.")
-    group.integer("num_processes", None, "How many there are, likewise.")
+    group.flag(str, "devices", None, "Number or all (default: 1; several seeds: all).")
+    group.flag(str, "parallel", "jit", "How several devices share a run: jit or pmap.")
+    group.flag(str, "seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
+    group.flag(bool, "distributed", False, "One process of a run on several hosts.")
+    group.flag(str, "coordinator", None, "host:port of process 0, where it is not found by itself.")
+    group.flag(int, "process_id", None, "Number of this process, likewise.")
+    group.flag(int, "num_processes", None, "How many there are, likewise.")
     seconds = lj.hosts.HEARTBEAT_SECONDS
-    group.integer("heartbeat_seconds", seconds, "Silence after which a process is lost.", 1)
-    group.switch("resume", True, "Go on with the run in the work folder; else it is set aside.")
-    group.integer("checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs between checkpoints.")
-    group.switch("report", True, "Leave pictures and a report in the run folder.")
-    group.switch("tensorboard", False, "Metrics for TensorBoard too, in the run folder.")
-    group.integer("keep", lj.KEEP, "How many of the newest checkpoints stay.")
+    group.flag(
+        int, "heartbeat_seconds", seconds, "Silence after which a process is lost.", lower_bound=1
+    )
+    group.flag(bool, "resume", True, "Go on with the run in the work folder; else it is set aside.")
+    group.flag(int, "checkpoint_every", lj.CHECKPOINT_EVERY, "Epochs between checkpoints.")
+    group.flag(bool, "report", True, "Leave pictures and a report in the run folder.")
+    group.flag(bool, "tensorboard", False, "Metrics for TensorBoard too, in the run folder.")
+    group.flag(int, "keep", lj.KEEP, "How many of the newest checkpoints stay.")
 
 
 def settings(dataset: str, values: flags.FlagValues) -> Settings:
@@ -202,7 +189,7 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     labels = _count("labels", values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
     config = dataclasses.replace(preset.config, **_network(preset, values))
-    training = _given(values, _TRAINING) | {"labels": labels}
+    training = given(values, [field.name for field in dataclasses.fields(lj.TrainConfig)])
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
     num_seeds = len(with_seeds(train_config, values.num_seeds))
@@ -226,37 +213,22 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     )
 
 
-CLASSES = 10
-"""Of each named data set."""
-
-ROWS = PAPER_ROWS | {"digits": 1297}
-"""Training rows of each named data set; a user's files may have fewer."""
-
-
 def check_known(dataset: str, chosen: Settings) -> None:
     """Checks what is known of a data set before it is loaded.
 
     Raises:
       ConfigError: not a unit for each class, or more rows than there are.
     """
-    check_classes(chosen.config, dataset, CLASSES)
-    training = chosen.train_config
-    check_counts(training.labels, training.validation, CLASSES, ROWS[dataset])
+    facts, training = lj.presets.DATASETS[dataset], chosen.train_config
+    check_classes(chosen.config, dataset, facts.classes)
+    check_counts(training.labels, training.validation, facts.classes, facts.rows)
 
 
 def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:
     """The fields of the network that flags change."""
-    network = _given(values, _NETWORK)
-    if values.layers is not None:
-        network |= _other_layers(preset, values.layers)
-    if values.denoising_weights is not None:
-        network["denoising_weights"] = numbers("denoising_weights", values.denoising_weights)
-    if values.hidden_noise is not None:
-        noise = numbers("hidden_noise", values.hidden_noise)
-        network["hidden_noise"] = noise[0] if len(noise) == 1 else noise
-    if values.combinator is not None:
-        names = tuple(word.strip() for word in values.combinator.split(","))
-        network["combinator"] = names[0] if len(names) == 1 else names
+    network = given(values, [field.name for field in dataclasses.fields(lj.LadderConfig)])
+    if "layers" in network:
+        network = _other_layers(preset, network.pop("layers")) | network
     return network
 
 
@@ -271,12 +243,22 @@ def _other_layers(preset: lj.presets.Preset, text: str) -> dict[str, Any]:
     weights = [low, *[high][: len(layers) - 1], *between, top] if layers else [low]
     network: dict[str, Any] = {"layers": layers, "denoising_weights": tuple(weights)}
     if layers and not layers[0].flattens:
-        network["input_shape"] = lj.presets.ROW_SHAPES[preset.dataset]
+        network["input_shape"] = lj.presets.DATASETS[preset.dataset].shape
     return network
 
 
-def _given(values: flags.FlagValues, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: values[name].value for name in names if values[name].value is not None}
+def given(values: flags.FlagValues, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the settings that have a flag and were set, as the configurations take them.
+
+    Raises:
+      ConfigError: a list of numbers that is none.
+    """
+    found = {name: values[name].value for name in names if name in values}
+    return {
+        name: _PARSERS[name](name, value) if name in _PARSERS else value
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def devices(text: str | None) -> int | str | None:
@@ -293,13 +275,33 @@ def _count(field: str, text: str) -> int | str:
         raise lj.ConfigError(field, text, "give a whole number or all") from None
 
 
-def numbers(field: str, text: str) -> tuple[float, ...]:
-    """The numbers in a flag, with commas between them.
-
-    Raises:
-      ConfigError: it holds something else.
-    """
+def _numbers(field: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
         raise lj.ConfigError(field, text, "give numbers with commas between them") from None
+
+
+def _one_or_more(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+# Of the flags that take more than a word or a number.
+_PARSERS: dict[str, Callable[[str, str], Any]] = {
+    "labels": _count,
+    "denoising_weights": _numbers,
+    "hidden_noise": lambda field, text: _one_or_more(_numbers(field, text)),
+    "combinator": lambda _, text: _one_or_more(tuple(map(str.strip, text.split(",")))),
+}
+
+
+def with_table(readme: str) -> str:
+    """README's text with the table of flags as it should be."""
+    before, start, rest = readme.partition("<!-- flags -->\n")
+    _, end, after = rest.partition("<!-- end of flags -->\n")
+    return before + start + markdown(define("mnist", "100")) + end + after
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parents[2] / "README.md"
+    path.write_text(with_table(path.read_text()))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 from cli import console
-from cli.flags import numbers
+from cli.flags import given
 
 import ladder_jax as lj
 from ladder_jax.errors import while_writing
@@ -23,20 +23,6 @@ from ladder_jax.storage import files
 from own_rows.columns import Columns
 from own_rows.read import Rows
 
-SETTINGS = (
-    "layers",
-    "combinator",
-    "steps",
-    "learning_rate",
-    "decay_start",
-    "batch_size",
-    "labelled_batch_size",
-    "input_noise",
-    "scaling",
-    "statistics",
-)
-"""Flags that are parameters of ``lj.LadderClassifier``; unset they take its defaults."""
-
 
 def classifier_of(values: flags.FlagValues) -> Any:
     """The classifier that the flags describe.
@@ -44,12 +30,7 @@ def classifier_of(values: flags.FlagValues) -> Any:
     Raises:
       ConfigError: a flag that cannot be used.
     """
-    own = {name: values[name].value for name in SETTINGS if values[name].value is not None}
-    for name in ("denoising_weights", "hidden_noise"):
-        if values[name].value is not None:
-            own[name] = numbers(name, values[name].value)
-    if len(own.get("hidden_noise", ())) == 1:
-        (own["hidden_noise"],) = own["hidden_noise"]
+    own = given(values, lj.LadderClassifier().get_params())
     # Rows without a label have None, see ready.
     return lj.LadderClassifier(random_state=values.seed, unlabeled_label=None, **own)
 

@@ -13,6 +13,7 @@ from ladder_jax.data import download
 from ladder_jax.data.dataset import Dataset, from_arrays
 from ladder_jax.data.files import CIFAR10_ARCHIVE, find_cifar10, read_cifar10, read_idx
 from ladder_jax.errors import ConfigError, DataError
+from ladder_jax.presets import DATASETS
 
 _MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 _MNIST_NAMES = (
@@ -21,11 +22,10 @@ _MNIST_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-NAMES = ("cifar10", "digits", "mnist")
+NAMES = tuple(DATASETS)
 """What ``load`` knows."""
 
 _CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
-_DIGITS_TEST_ROWS = 500
 _DIGITS_ORDER = 20150709  # any constant; changing it changes every digits result
 
 Folder = str | os.PathLike[str]
@@ -147,7 +147,7 @@ def _load_digits() -> Dataset:
         ) from error
     values, labels = load_digits(return_X_y=True)
     images = values.reshape(-1, 8, 8, 1).astype(np.uint8)  # whole numbers 0..16
-    test = _stratified(labels, _DIGITS_TEST_ROWS)
+    test = _stratified(labels, len(labels) - DATASETS["digits"].rows)
     return from_arrays(
         images[~test],
         labels[~test],

@@ -174,7 +174,7 @@ def _configuration(run: Run, row: Preset | None) -> Html:
 def _shown(name: str, settings: Json) -> str:
     """A setting's value, and in words what an absent one stands for."""
     absent = {"data_seed": "the seed", "steps_per_epoch": "a whole pass"}
-    return plain(settings[name]) if settings[name] is not None else absent[name]
+    return plain(settings[name]) if settings[name] is not None else absent.get(name, "–")
 
 
 def _reproduce(run: Run, row: Preset | None) -> Html:

@@ -9,7 +9,7 @@ from pprint import pformat
 from typing import Any
 
 from ladder_jax import presets
-from ladder_jax.config import LadderConfig
+from ladder_jax.config import SETTINGS, LadderConfig
 from ladder_jax.errors import ConfigError
 from ladder_jax.estimator import defaults as choices
 from ladder_jax.presets import Preset
@@ -20,26 +20,15 @@ _KINDS = {"baseline": "Supervised baseline", "bottom": "Ladder, cost at the inpu
 _NETWORKS = {"mnist-conv_fc": "Conv-FC", "mnist-conv_s": "Conv-Small", "cifar10": "Conv-Large"}
 
 
-# Settings that the layer table does not show, and what they mean.
-_MEANINGS = {
-    "activation": "between the layers",
-    "top_scale": "whether the top layer has a scale γ before the softmax",
-    "pool_ties": "which of equal maxima get a max-pooling's gradient",
-    "labels": "labelled rows",
-    "seed": "of the weights, the noise and the order of the rows; of several runs the first",
-    "data_seed": "of the choice of labelled and held-out rows",
-    "epochs": "passes over the unlabelled rows, or of steps_per_epoch steps",
-    "decay_start": "fraction of the epochs after which the learning rate falls linearly",
-    "batch_size": "unlabelled rows in a step",
-    "labelled_batch_size": "labelled rows in a step, or all where there are fewer",
-    "learning_rate": "of Adam, before it falls",
-    "statistics": "by which the reported error is measured",
-    "validation": "training rows held out; if there are any, the test set is not touched",
-    "labelled_order": "with all labels: same rows in both halves of a step, or independent ones",
-    "prng": "generator of the random numbers",
-    "matmul_precision": "of matrix products on accelerators",
-    "steps_per_epoch": "steps in an epoch, if not a whole pass",
-}
+# These settings are columns of the table of layers.
+_IN_LAYER_TABLE = (
+    "layers",
+    "denoising_weights",
+    "input_noise",
+    "hidden_noise",
+    "combinator",
+    "input_shape",
+)
 _OF_BASELINE = {
     "epochs": "as long as passes over all training rows, or of steps_per_epoch steps",
     "batch_size": "only sets how many steps an epoch has: training rows / batch_size",
@@ -48,7 +37,12 @@ _OF_BASELINE = {
 
 def meanings(run: Run) -> dict[str, str]:
     """Settings that the layer table does not show → what they mean for that run."""
-    return _MEANINGS | (_OF_BASELINE if not run.config.cost_layers else {})
+    found = {
+        name: field.metadata["help"]
+        for name, field in SETTINGS.items()
+        if name not in _IN_LAYER_TABLE
+    }
+    return found if run.config.cost_layers else found | _OF_BASELINE
 
 
 def model_name(config: LadderConfig) -> str:
@@ -102,7 +96,7 @@ def command(run: Run, row: Preset, workdir: str) -> str | None:
     own = run.config.to_json() | run.train_config.to_json()
     base = row.config.to_json() | row.train_config.to_json()
     if own["layers"] != base["layers"] and not run.config.layers[0].flattens:  # as --layers does
-        base["input_shape"] = list(presets.ROW_SHAPES[row.dataset])
+        base["input_shape"] = list(presets.DATASETS[row.dataset].shape)
     if run.data.get("split") or own["input_shape"] != base["input_shape"]:
         return None
     if run.num_seeds == 1 and own["data_seed"] == own["seed"]:
@@ -119,7 +113,7 @@ def python_code(run: Run, workdir: str) -> str:
     """The same as Python code, for rows that the commands do not know."""
     name, split = run.data["name"], run.data.get("split")
     data = f"from_arrays(x_train, y_train, x_test, y_test, name={name!r})  # and the run's scale"
-    if name in presets.ROW_SHAPES:
+    if name in presets.DATASETS:
         data = f"load({name!r})"
     more = f"    num_seeds={run.num_seeds},\n" if run.num_seeds > 1 else ""
     more += f"    parallel=lj.Parallel(seed_mode={run.seed_mode!r}),\n" if run.seed_mode else ""

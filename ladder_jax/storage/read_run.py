@@ -13,7 +13,7 @@ from typing import Any
 
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.errors import RunError, numbers, whole
-from ladder_jax.presets import Preset
+from ladder_jax.presets import DATASETS, Preset
 from ladder_jax.storage import files
 from ladder_jax.storage.run_folder import CLASSIFIER
 
@@ -23,7 +23,7 @@ Folder = str | os.PathLike[str]
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What damaged JSON, or that of another version, leads to."""
 
-PAPER_ROWS = {"mnist": 60_000, "cifar10": 50_000}
+PAPER_ROWS = {name: DATASETS[name].rows for name in ("mnist", "cifar10")}
 """Training rows of the paper's data sets."""
 
 SEEDS = ("seed", "data_seed")
