@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
+from ladder_jax.estimator import classifier as estimator
 from ladder_jax.estimator import defaults as choices
 from ladder_jax.estimator import padding as buckets
-from ladder_jax.estimator.classifier import classifier as estimator
 from ladder_jax.train.schedule import make_plan
 
 

@@ -22,11 +22,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import from_arrays
 from ladder_jax.errors import ConfigError, DataError
 from ladder_jax.estimator import files as classifier_file
 from ladder_jax.estimator import padding as buckets
-from ladder_jax.estimator.defaults import configs
+from ladder_jax.estimator.defaults import LABELLED_BATCH_SIZE, STEPS, configs
 from ladder_jax.estimator.labels import as_array, has_label, known_labels, warn_of_signs
 from ladder_jax.estimator.scaling import Scaling, fit_scaling
 from ladder_jax.train.evaluation import PREDICTION_ROWS
@@ -58,12 +59,11 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         have no influence but on the scaling.
       input_noise, hidden_noise: standard deviation of the noise in training. None takes 0.1 and
         0.3, and the paper's for its networks.
-      combinator: denoising function, see ``ladder_jax.combinators``.
+      combinator: as in ``LadderConfig``.
       steps: gradient steps, in epochs of equal length (50 or fewer, if each row of the set is then
         taken once or less) and so rounded by a few. Sets of many thousand rows want more than the
         default: it is 160 000 rows looked at.
-      learning_rate: of Adam.
-      decay_start: fraction of the steps after which the learning rate falls, epoch by epoch.
+      learning_rate, decay_start, statistics: as in ``TrainConfig``.
       batch_size, labelled_batch_size: unlabelled and labelled rows in a step; more than 8192 are
         cut to the rows there are. Of sets of up to 8192 rows, and of all labelled rows, a list is
         shuffled in which each row occurs at least four times, equally often up to once: a batch
@@ -71,8 +71,6 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         the labelled statistics are moments of rows of which some count once more than others.
       scaling: "standard" (mean 0, variance 1), "range" (from 0 to 1) or "none"; of each column,
         and of images of each channel.
-      statistics: whose moments normalise at prediction, "labelled", "unlabelled" (all training
-        rows) or "running".
       unlabeled_label: label of the rows without one. None: no value is special. A label that is
         None, NaN or the empty string is none in any case.
       random_state: seed of everything random.
@@ -95,14 +93,14 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         denoising_weights: Any = None,
         input_noise: float | None = None,
         hidden_noise: Any = None,
-        combinator: Any = "gaussian",
-        steps: int = 1600,
-        learning_rate: float = 0.002,
-        decay_start: float = 0.67,
-        batch_size: int = 100,
-        labelled_batch_size: int = 64,
+        combinator: Any = LadderConfig.combinator,
+        steps: int = STEPS,
+        learning_rate: float = TrainConfig.learning_rate,
+        decay_start: float = TrainConfig.decay_start,
+        batch_size: int = TrainConfig.batch_size,
+        labelled_batch_size: int = LABELLED_BATCH_SIZE,
         scaling: str = "standard",
-        statistics: str = "labelled",
+        statistics: str = TrainConfig.statistics,
         unlabeled_label: Any = -1,
         random_state: Any = None,
         verbose: int = 0,

@@ -1,4 +1,4 @@
-"""What ``LadderClassifier`` takes where its user says nothing.
+"""What ``LadderClassifier`` takes where its user says nothing, and ``TrainConfig`` has another.
 
 The numbers were chosen on data sets and seeds that are reported nowhere; docs/results.md names
 them and shows what else was tried.
@@ -25,6 +25,9 @@ WEIGHTS = (10.0, 1.0, 0.1)
 
 INPUT_NOISE, HIDDEN_NOISE = 0.1, 0.3
 """Standard deviation on inputs of variance 1, and after each normalisation above."""
+
+STEPS, LABELLED_BATCH_SIZE = 1600, 64
+"""``TrainConfig`` counts epochs instead, and takes 100 labelled rows in a step."""
 
 IMAGE_NETWORK = "conv_small"
 
@@ -101,21 +104,22 @@ def configs(
     """
     own = parameters
     choice("scaling", own["scaling"], SCALINGS)
-    names = ("layers", "denoising_weights", "input_noise", "hidden_noise", "combinator")
-    layers, weights, *_ = (own[name] for name in names)
-    noises = {name: own[name] for name in names[2:]}
-    config = network(layers, weights, input_shape, num_classes, **noises)
-    batches: dict[str, Any] = {
-        name: buckets.batch_of(name, own[name], rows)
-        for name in ("batch_size", "labelled_batch_size")
-    }
-    same = {name: own[name] for name in ("decay_start", "learning_rate", "statistics")}
-    settings = TrainConfig(labels="all", labelled_order="independent", seed=seed, **batches, **same)
+    config = network(**_fields(LadderConfig, own), input_shape=input_shape, num_classes=num_classes)
+    training = _fields(TrainConfig, own)
+    for name in ("batch_size", "labelled_batch_size"):
+        training[name] = buckets.batch_of(name, own[name], rows)
+    settings = TrainConfig(labels="all", labelled_order="independent", seed=seed, **training)
     steps = whole("steps", own["steps"], 1)
     longest = buckets.longest_epoch(rows, settings.batch_size)
     epochs = max(min(_EPOCHS, max(1, round(steps / _EPOCH_STEPS))), -(-steps // longest))
     steps_per_epoch = max(1, round(steps / epochs))
     return config, dataclasses.replace(settings, epochs=epochs, steps_per_epoch=steps_per_epoch)
+
+
+def _fields(config: type[LadderConfig | TrainConfig], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the parameters that are fields of a configuration."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return {name: value for name, value in own.items() if name in names}
 
 
 def _with_classes(layer: str, num_classes: int) -> str:
