@@ -8,7 +8,10 @@ import posixpath
 import re
 from pathlib import Path
 
+import griffe
 from mkdocs.structure.files import File
+
+import ladder_jax
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"README.md": "readme.md", "LICENSE": "LICENSE.txt"}
@@ -49,3 +52,12 @@ def on_page_markdown(markdown, page, config, files):
         return match[1] if path is None else posixpath.relpath(place_of(path), here)
 
     return LINK.sub(rewritten, markdown)
+
+
+class Docstrings(griffe.Extension):
+    """The docstrings of the configurations are made of their fields when they are imported."""
+
+    def on_package(self, *, pkg, **_):
+        for config in (ladder_jax.LadderConfig, ladder_jax.TrainConfig):
+            shown = pkg[f"config.{config.__name__}"]
+            shown.docstring = griffe.Docstring(config.__doc__, parent=shown)

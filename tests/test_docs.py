@@ -229,6 +229,16 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
+def test_readme_has_the_table_of_flags(monkeypatch):
+    """`python experiments/cli/flags.py` writes it."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    from cli.flags import with_table
+
+    readme = (ROOT / "README.md").read_text()
+    assert "| `--decay_start` |" in readme
+    assert with_table(readme) == readme
+
+
 def test_api_page_is_complete():
     listed = re.findall(r"^::: ladder_jax\.(\S+)", (ROOT / "docs" / "api.md").read_text(), re.M)
     assert len(set(listed)) == len(listed)
