@@ -17,6 +17,7 @@ from ladder_jax.ops.batchnorm import (
     standardize,
     update_running,
 )
+from ladder_jax.ops.rows import Rows
 
 
 @pytest.mark.parametrize("shape", [(50, 7), (6, 5, 4, 3)])
@@ -52,7 +53,7 @@ def test_standardize_has_the_derivatives_of_the_separate_steps(x64, shape):
 def test_moments_over_pmap_devices_are_those_of_the_whole_batch(x64, weighted):
     x = np.random.default_rng(0).normal(3, 2, (2, 10, 4))  # ten rows on each of two devices
     weight = np.ones((2, 10)) if weighted else None
-    own = jax.pmap(lambda x, w: standardize(x, w, "devices"), "devices")(x, weight)
+    own = jax.pmap(lambda x, w: standardize(x, Rows(w, "devices")), "devices")(x, weight)
     want = standardize(jnp.asarray(x.reshape(20, 4)))
     np.testing.assert_allclose(own[0].reshape(20, 4), want[0], rtol=1e-9)
     for got, moment in zip(own[1], want[1], strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ladder_jax as lj
-from ladder_jax.train.parallel import Layout, pmap_epoch, replicate, unreplicate
+from ladder_jax.train.parallel import Layout, PmapLayout, pmap_epoch, replicate, unreplicate
 from ladder_jax.train.schedule import make_plan
 from ladder_jax.train.step import TrainData, init_state
 
@@ -67,7 +67,7 @@ def assert_alike(got, want, tolerance):
 
 def layouts(count):
     devices = tuple(jax.devices()[:count])
-    return {"jit": Layout(devices), "pmap": Layout(devices, "pmap")}
+    return {"jit": Layout(devices), "pmap": PmapLayout(devices)}
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])

@@ -10,7 +10,7 @@ import pytest
 
 import ladder_jax as lj
 from ladder_jax.train import parallel
-from ladder_jax.train.parallel import Layout
+from ladder_jax.train.parallel import Layout, PmapLayout
 from ladder_jax.train.schedule import longest_chunk, make_plan
 from ladder_jax.train.step import TrainData
 
@@ -77,9 +77,9 @@ def test_seeds_are_made_at_once_on_one_gpu(monkeypatch):
     assert lj.Parallel(devices=1).seeds_at_once(10)
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("kind", [Layout, PmapLayout])
 def test_the_state_before_a_chunk_is_given_up(kind):
-    layout = Layout(tuple(jax.devices()[:2]), kind)
+    layout = kind(tuple(jax.devices()[:2]))
     config, plan, state, data, keys = arguments(layout)
     layout.train_chunk(config, plan, state, data, keys, False)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
@@ -107,12 +107,12 @@ def test_a_run_has_the_precision_of_its_settings(tiny_config, blobs):
     assert seen == list(PRECISIONS)
 
 
-@pytest.mark.parametrize("runs", [1, 4])
-@pytest.mark.parametrize(("devices", "kind"), [(1, "jit"), (2, "jit"), (2, "pmap")])
-def test_the_variables_of_a_run_are_its_own(runs, devices, kind):
-    if kind == "pmap" and runs > 1:
-        pytest.skip("pmap splits single runs")
-    layout = Layout(tuple(jax.devices()[:devices]), kind, runs)
+@pytest.mark.parametrize(
+    ("kind", "devices", "runs"),
+    [(Layout, 1, 1), (Layout, 1, 4), (Layout, 2, 1), (Layout, 2, 4), (PmapLayout, 2, 1)],
+)
+def test_the_variables_of_a_run_are_its_own(kind, devices, runs):
+    layout = kind(tuple(jax.devices()[:devices]), runs)
     _, _, state, _, _ = arguments(layout)
     everything = layout.to_host(state.params)
     for run in range(runs):
@@ -122,9 +122,12 @@ def test_the_variables_of_a_run_are_its_own(runs, devices, kind):
             assert len(got.devices()) == 1
 
 
-def test_fetching_a_spread_state_compiles_once():
-    layout = Layout(tuple(jax.devices()[:2]))
-    _, _, state, _, _ = arguments(layout)
-    layout.to_host(state.params)
-    layout.to_host(state.params)
-    assert parallel._gathering(layout)._cache_size() == 1
+@pytest.mark.parametrize("layout", [Layout, PmapLayout])
+def test_a_fetched_state_is_a_copy_of_its_own(layout):
+    """Else the next chunk, to which the state is given up, could write into it."""
+    layout = layout(tuple(jax.devices()[:1]))
+    config, plan, state, data, keys = arguments(layout)
+    fetched = layout.to_host(state.params)
+    before = jax.tree.map(np.copy, fetched)
+    layout.train_chunk(config, plan, state, data, keys, False)
+    jax.tree.map(np.testing.assert_array_equal, fetched, before)

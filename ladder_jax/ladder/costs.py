@@ -21,6 +21,7 @@ import optax
 from ladder_jax.config import LadderConfig
 from ladder_jax.ladder.encoder import Activations
 from ladder_jax.ops.batchnorm import Moments, normalize
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 
 class Costs(NamedTuple):
@@ -57,22 +58,6 @@ def denoising_cost(z_BxD: jax.Array, z_hat_BxD: jax.Array, clean: Moments | None
     return jnp.square(z_BxD - z_hat_BxD).mean(tuple(range(1, z_BxD.ndim)))
 
 
-def row_mean(
-    cost_B: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
-) -> jax.Array:
-    """Mean over rows; with ``axis_name`` this device's share of it. (B,) -> ().
-
-    The mean of the devices' shares is the weighted mean over all rows, also where the devices'
-    weights differ in sum.
-    """
-    if weight_B is None:
-        return cost_B.mean()
-    count = weight_B.sum()
-    if axis_name is not None:
-        count = jax.lax.pmean(count, axis_name)
-    return (cost_B * weight_B).sum() / count
-
-
 def combine(
     config: LadderConfig,
     logits_BxK: jax.Array,
@@ -80,8 +65,7 @@ def combine(
     x_BxD: jax.Array,
     clean: Activations | None,
     z_hat: Sequence[jax.Array | None],
-    weights: tuple[jax.Array, jax.Array] | None = None,
-    axis_name: str | None = None,
+    rows: tuple[Rows, Rows] = (ALL_ROWS, ALL_ROWS),
 ) -> Costs:
     """All costs of a step; the one place where they are reduced over rows.
 
@@ -92,12 +76,11 @@ def combine(
       x_BxD: unlabelled inputs, the target at the input layer.
       clean: clean pass over the unlabelled rows; None if only the input has a cost.
       z_hat: reconstructions of the unlabelled rows.
-      weights: (B_l,) and (B_u,), of the labelled and of the unlabelled rows; None: all alike.
-      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows lie. The costs are then
-        this device's own; their mean over the devices is that of the whole batch.
+      rows: which labelled and which unlabelled rows of the batch these are. Of some of them the
+        costs are this device's share; the mean of the devices' shares is that of the whole batch.
     """
-    weight_l, weight_u = weights or (None, None)
-    supervised = row_mean(cross_entropy(logits_BxK, labels_B), weight_l, axis_name)
+    rows_l, rows_u = rows
+    supervised = rows_l.cost_mean(cross_entropy(logits_BxK, labels_B))
     denoising: list[jax.Array | None] = [None] * len(config.shapes)
     total = supervised
     for i in config.cost_layers:
@@ -108,6 +91,6 @@ def combine(
         else:
             assert clean is not None, "a cost above the input needs the clean pass"
             cost_B = denoising_cost(clean.z[i], reconstruction, clean.moments(i))
-        denoising[i] = cost = row_mean(cost_B, weight_u, axis_name)
+        denoising[i] = cost = rows_u.cost_mean(cost_B)
         total = total + config.denoising_weights[i] * cost
     return Costs(supervised, tuple(denoising), total)

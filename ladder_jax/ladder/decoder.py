@@ -21,6 +21,7 @@ from ladder_jax.config import LadderConfig
 from ladder_jax.ladder.encoder import Activations, Params
 from ladder_jax.layers import Conv, Dense
 from ladder_jax.ops.batchnorm import standardize
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 
 def init_decoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
@@ -51,8 +52,7 @@ def decode_part(
     config: LadderConfig,
     params: Params,
     corrupted: Activations,
-    weight_B: jax.Array | None = None,
-    axis_name: str | None = None,
+    rows: Rows = ALL_ROWS,
 ) -> tuple[jax.Array | None, ...]:
     """Reconstructions ẑ(0)…ẑ(L) of one corrupted part; None where a layer has none.
 
@@ -60,8 +60,7 @@ def decode_part(
       config: the network.
       params: the decoder's parameters as ``init_decoder`` builds them.
       corrupted: the corrupted pass over the unlabelled rows.
-      weight_B: weight of each row in the moments, see ``batchnorm.batch_mean``.
-      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows lie.
+      rows: which rows of the batch these are.
 
     Returns:
       L+1 arrays of the layers' shapes or None, from the input up.
@@ -72,7 +71,7 @@ def decode_part(
         if level is None:
             continue
         z = corrupted.z[i]
-        rows, u = len(z), None
+        B, u = len(z), None
         if level.combinator.uses_u and i == top:
             u = corrupted.h[top]
         elif level.combinator.uses_u:
@@ -81,8 +80,8 @@ def decode_part(
             kernel = params.get(f"layer_{i + 1}", {}).get("kernel")
             u = config.layers[i].inverse(kernel, above, shapes[i])
         if u is not None:
-            u, _ = standardize(u, weight_B, axis_name)
+            u, _ = standardize(u, rows)
         a_PxD = params.get(f"layer_{i}", {}).get("combinator", ())
-        z = z.reshape(rows, -1) if level.flat else z
-        z_hat[i] = level.combinator.apply(a_PxD, z, u).reshape(rows, *shapes[i])
+        z = z.reshape(B, -1) if level.flat else z
+        z_hat[i] = level.combinator.apply(a_PxD, z, u).reshape(B, *shapes[i])
     return tuple(z_hat)

@@ -29,6 +29,7 @@ import numpy as np
 from ladder_jax.config import LadderConfig
 from ladder_jax.layers import ACTIVATIONS, Conv, Dense, Layer
 from ladder_jax.ops.batchnorm import Moments, normalize, per_unit, standardize
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 Params = Mapping[str, Any]
 
@@ -41,13 +42,13 @@ class Part(NamedTuple):
       noise: standard-normal draws (B, *shape of layer l) for each layer 0…L, or None for a
         clean pass.
       moments: fixed moments for layers 1…L (evaluation), or None for the part's own.
-      weight: (B,) weight of each row in the moments, see ``batchnorm.batch_mean``; None: all alike.
+      rows: which rows of the batch these are, and so what the moments run over.
     """
 
     x: jax.Array
     noise: Sequence[jax.Array] | None = None
     moments: Sequence[Moments] | None = None
-    weight: jax.Array | None = None
+    rows: Rows = ALL_ROWS
 
 
 class Activations(NamedTuple):
@@ -102,7 +103,7 @@ def init_encoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
 
 
 def encode_parts(
-    config: LadderConfig, params: Params, parts: Sequence[Part], axis_name: str | None = None
+    config: LadderConfig, params: Params, parts: Sequence[Part]
 ) -> tuple[Activations, ...]:
     """Runs the encoder over one or more parts (Algorithm 1, both encoder loops).
 
@@ -110,7 +111,6 @@ def encode_parts(
       config: the network.
       params: the encoder's parameters as ``init_encoder`` builds them.
       parts: see ``Part``.
-      axis_name: of a surrounding ``jax.pmap`` over whose devices the rows of a part lie.
 
     Returns:
       One ``Activations`` per part, in their order.
@@ -126,7 +126,7 @@ def encode_parts(
     for i, layer in enumerate(config.layers, start=1):
         weights = params.get(f"layer_{i}", {})
         pre = _forward(layer, weights.get("kernel"), h, config.pool_ties)
-        normalized = [_normalize(part, i, x, axis_name) for part, x in zip(parts, pre, strict=True)]
+        normalized = [_normalize(part, i, x) for part, x in zip(parts, pre, strict=True)]
         by = [own for _, own in normalized]
         z = [_corrupt(config, part, i, x) for part, (x, _) in zip(parts, normalized, strict=True)]
         shifted = [_scale_and_shift(weights, z_part) for z_part in z]
@@ -151,12 +151,10 @@ def _forward(layer: Layer, kernel: Any, h: Sequence[jax.Array], ties: str) -> li
     return jnp.split(layer.forward(kernel, jnp.concatenate(h), ties), edges)
 
 
-def _normalize(
-    part: Part, i: int, x: jax.Array, axis_name: str | None
-) -> tuple[jax.Array, Moments]:
+def _normalize(part: Part, i: int, x: jax.Array) -> tuple[jax.Array, Moments]:
     """By the part's own moments or by the fixed ones of layer i, and these."""
     if part.moments is None:
-        return standardize(x, part.weight, axis_name)
+        return standardize(x, part.rows)
     return normalize(x, part.moments[i - 1]), part.moments[i - 1]
 
 

@@ -23,9 +23,9 @@ from ladder_jax.ladder.decoder import decode_part, init_decoder
 from ladder_jax.ladder.encoder import Activations, Params, Part, encode_parts, init_encoder
 from ladder_jax.ops.batchnorm import Moments, RunningMoments, init_running, update_running
 from ladder_jax.ops.noise import standard_normal
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 Noise = tuple[jax.Array, ...]
-Weights = tuple[jax.Array, jax.Array]
 
 
 class Encoding(NamedTuple):
@@ -40,12 +40,9 @@ class Ladder(nn.Module):
 
     Attributes:
       config: the network.
-      axis_name: of a surrounding ``jax.pmap`` whose devices have a part of the batch each; the
-        moments are then those of the whole batch.
     """
 
     config: LadderConfig
-    axis_name: str | None = None
 
     def setup(self) -> None:
         """Declares the variables."""
@@ -63,43 +60,33 @@ class Ladder(nn.Module):
         y_l: jax.Array,
         x_u: jax.Array,
         noise: Noise,
-        weights: Weights | None = None,
+        rows: tuple[Rows, Rows] = (ALL_ROWS, ALL_ROWS),
     ) -> Costs:
-        """The costs of one batch, see ``costs``; with ``axis_name`` see ``costs.combine``.
-
-        ``weights`` (B_l,) and (B_u,) are those of the rows; None: all alike.
-        """
-        config, axis_name = self.config, self.axis_name
-        weight_l, weight_u = weights or (None, None)
+        """The costs of one batch, see ``costs``; or of some of its rows, see ``costs.combine``."""
+        config, (rows_l, rows_u) = self.config, rows
         noise_l = [draw[: len(x_l)] for draw in noise]
         noise_u = [draw[len(x_l) :] for draw in noise]
         # Nobody reads the unlabelled rows of a baseline, nor the clean pass
         # where only the input has a cost: neither is computed.
-        parts = [Part(x_l, noise_l, weight=weight_l)]
+        parts = [Part(x_l, noise_l, rows=rows_l)]
         if config.cost_layers:
-            parts.append(Part(x_u, noise_u, weight=weight_u))
+            parts.append(Part(x_u, noise_u, rows=rows_u))
         if any(i > 0 for i in config.cost_layers):
-            parts.append(Part(x_u, weight=weight_u))
-        labelled, *others = encode_parts(config, self.encoder, parts, axis_name)
+            parts.append(Part(x_u, rows=rows_u))
+        labelled, *others = encode_parts(config, self.encoder, parts)
         z_hat: tuple[jax.Array | None, ...] = ()
         if others:
-            z_hat = decode_part(config, self.decoder, others[0], weight_u, axis_name)
+            z_hat = decode_part(config, self.decoder, others[0], rows_u)
         clean = others[1] if len(others) > 1 else None
-        return combine(config, labelled.logits, y_l, x_u, clean, z_hat, weights, axis_name)
+        return combine(config, labelled.logits, y_l, x_u, clean, z_hat, rows)
 
-    def track(self, x_l: jax.Array, weight_l: jax.Array | None = None) -> None:
+    def track(self, x_l: jax.Array, rows: Rows = ALL_ROWS) -> None:
         """Lets a labelled minibatch's clean moments enter the running average."""
-        part = Part(x_l, weight=weight_l)
-        (clean,) = encode_parts(self.config, self.encoder, [part], self.axis_name)
-        rows = self._rows(x_l, weight_l)
+        (clean,) = encode_parts(self.config, self.encoder, [Part(x_l, rows=rows)])
+        count = rows.count(len(x_l))
         for running, batch in zip(self.running, clean.statistics(), strict=True):
             average = RunningMoments(**running.value)
-            running.value = update_running(average, batch, rows)._asdict()
-
-    def _rows(self, x: jax.Array, weight_B: jax.Array | None) -> int | jax.Array:
-        """Rows of the whole batch."""
-        rows = len(x) if weight_B is None else weight_B.sum()
-        return rows if self.axis_name is None else jax.lax.psum(rows, self.axis_name)
+            running.value = update_running(average, batch, count)._asdict()
 
     def restart_tracking(self) -> None:
         """Lets the running average begin anew with the next minibatch."""

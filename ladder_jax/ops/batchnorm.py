@@ -13,12 +13,12 @@ Shapes are written as suffixes: ``x_BxD`` has B rows and D units.
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 EPSILON = 1e-10
 """Added to every variance before the square root (the authors' code)."""
@@ -42,38 +42,10 @@ class RunningMoments(NamedTuple):
     batches: jax.Array
 
 
-def batch_mean(
-    x_BxD: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
-) -> jax.Array:
-    """Mean over all axes but the last, and over the devices of ``axis_name``. (..., D) -> (D,).
-
-    Args:
-      x_BxD: rows of this device.
-      weight_B: weight of each row; 0 for a row that only fills the batch up. None: all alike.
-      axis_name: of a surrounding ``jax.pmap``, if each device has a part of the batch.
-    """
-    axes = tuple(range(x_BxD.ndim - 1))
-    if weight_B is None:
-        mean_D = x_BxD.mean(axes)
-        return mean_D if axis_name is None else jax.lax.pmean(mean_D, axis_name)
-    weight = weight_B.reshape(weight_B.shape + (1,) * (x_BxD.ndim - 1))
-    total_D = (x_BxD * weight).sum(axes)
-    count = weight_B.sum() * math.prod(x_BxD.shape[1:-1])
-    if axis_name is not None:
-        total_D, count = jax.lax.psum((total_D, count), axis_name)
-    return total_D / count
-
-
-def moments(
-    x_BxD: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
-) -> Moments:
-    """Mean and biased variance over all axes but the last. (..., D) -> two times (D,).
-
-    Arguments as of ``batch_mean``.
-    """
-    mean_D = batch_mean(x_BxD, weight_B, axis_name)
-    square_BxD = jnp.square(x_BxD - per_unit(mean_D, x_BxD))
-    return Moments(mean_D, batch_mean(square_BxD, weight_B, axis_name))
+def moments(x_BxD: jax.Array, rows: Rows = ALL_ROWS) -> Moments:
+    """Mean and biased variance over all axes but the last. (B, …, D) -> two times (D,)."""
+    mean_D = rows.mean(x_BxD)
+    return Moments(mean_D, rows.mean(jnp.square(x_BxD - per_unit(mean_D, x_BxD))))
 
 
 def normalize(x_BxD: jax.Array, by: Moments) -> jax.Array:
@@ -82,28 +54,25 @@ def normalize(x_BxD: jax.Array, by: Moments) -> jax.Array:
     return (x_BxD - per_unit(mean_D, x_BxD)) * per_unit(1 / std_D, x_BxD)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def standardize(
-    x_BxD: jax.Array, weight_B: jax.Array | None = None, axis_name: str | None = None
-) -> tuple[jax.Array, Moments]:
-    """``x`` normalised by its own moments, and these. (..., D) -> the same, two times (D,).
+@jax.custom_jvp
+def standardize(x_BxD: jax.Array, rows: Rows = ALL_ROWS) -> tuple[jax.Array, Moments]:
+    """``x`` normalised by its own moments, and these. (B, …, D) -> the same, two times (D,).
 
     The derivative is written out: with z = (x − μ)/σ, σ² the variance plus ε, and ⟨…⟩ the mean
     over the batch, dz = (dx − ⟨dx⟩ − z⟨z dx⟩)/σ, dμ = ⟨dx⟩, d var = 2σ⟨z dx⟩. So a gradient takes
     two sums over the batch; that of the separate steps takes three and more passes over x.
-    Weights are constants. Arguments as of ``batch_mean``.
+    The weights of the rows are constants.
     """
-    by = moments(x_BxD, weight_B, axis_name)
+    by = moments(x_BxD, rows)
     return normalize(x_BxD, by), by
 
 
 @standardize.defjvp
-def _standardize_jvp(axis_name: str | None, primals: tuple, tangents: tuple) -> tuple:
-    (x, weight), (dx, _) = primals, tangents
-    z, by = standardize(x, weight, axis_name)
+def _standardize_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x, rows), (dx, _) = primals, tangents
+    z, by = standardize(x, rows)
     std_D = jnp.sqrt(by.var + EPSILON)
-    dmean_D = batch_mean(dx, weight, axis_name)
-    along_D = batch_mean(z * dx, weight, axis_name)
+    dmean_D, along_D = rows.mean(dx), rows.mean(z * dx)
     dz = (dx - per_unit(dmean_D, x) - z * per_unit(along_D, x)) * per_unit(1 / std_D, x)
     return (z, by), (dz, Moments(dmean_D, 2 * std_D * along_D))
 
@@ -116,12 +85,12 @@ def per_unit(vector_D: jax.Array, like_BxD: jax.Array) -> jax.Array:
     return vector_D.reshape((1,) * (like_BxD.ndim - 1) + vector_D.shape)
 
 
-def unbiased(of: Moments, rows: int | jax.Array) -> Moments:
-    """The moments with the variance scaled by n/(n − 1), as used at evaluation.
+def unbiased(of: Moments, count: int | jax.Array) -> Moments:
+    """The moments with the variance scaled by n/(n − 1), as used at evaluation; n is ``count``.
 
     A single row has no variance to correct; it is left at zero.
     """
-    return Moments(of.mean, of.var * (rows / jnp.maximum(rows - 1, 1)))
+    return Moments(of.mean, of.var * (count / jnp.maximum(count - 1, 1)))
 
 
 def init_running(units: int) -> RunningMoments:
@@ -130,16 +99,16 @@ def init_running(units: int) -> RunningMoments:
 
 
 def update_running(
-    running: RunningMoments, batch: Moments, rows: int | jax.Array
+    running: RunningMoments, batch: Moments, count: int | jax.Array
 ) -> RunningMoments:
-    """One more minibatch of ``rows`` rows enters the average (the authors' code).
+    """One more minibatch of ``count`` rows enters the average (the authors' code).
 
     Weight 1/count up to a count of ``RUNNING_WINDOW``, then 1/``RUNNING_WINDOW``;
     the variance enters times n/(n − 1).
     """
     batches = running.batches + 1
     weight = 1 / jnp.minimum(batches, RUNNING_WINDOW).astype(running.mean.dtype)
-    batch = unbiased(batch, rows)
+    batch = unbiased(batch, count)
     return RunningMoments(
         running.mean + weight * (batch.mean - running.mean),
         running.var + weight * (batch.var - running.var),

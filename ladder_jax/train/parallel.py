@@ -1,11 +1,10 @@
-"""How runs lie on devices: the only file that knows devices.
+"""How runs lie on devices; the maths knows of devices through ``ops.rows`` only.
 
-| layout | what is split | made for |
-|---|---|---|
-| one run, one device | nothing | the default |
-| one run, several devices, ``jit`` | the rows of each step | one run sooner |
-| one run, several devices, ``pmap`` | the same, each device runs its own program | users of pmap |
-| several runs at once | nothing, or the runs | a table's seeds |
+| class | runs | what is split over the devices | made for |
+|---|---|---|---|
+| ``Layout`` | one | the rows of each step, by the compiler | the default; one run sooner |
+| ``Layout`` | several at once | the runs | a table's seeds |
+| ``PmapLayout`` | one | the rows; each device runs a program of its own | users of pmap |
 
 In all of them moments, costs and gradients are those of the whole batch, and the noise is the
 same draw; results differ by rounding only. Every process of a run on several hosts calls the
@@ -17,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +25,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError, choice, whole
+from ladder_jax.ladder.network import Noise
+from ladder_jax.ops.rows import Rows
 from ladder_jax.train.schedule import Plan
-from ladder_jax.train.step import CostDict, Share, TrainData, TrainState, init_state, train_chunk
+from ladder_jax.train.step import (
+    Batch,
+    CostDict,
+    Divided,
+    TrainData,
+    TrainState,
+    init_state,
+    train_chunk,
+    whole_batch,
+)
 
 AXIS = "devices"
 KINDS = ("jit", "pmap")
@@ -84,7 +94,8 @@ class Parallel:
             if runs % len(chosen):
                 problem = f"on {len(chosen)} devices of several hosts a multiple of them is needed"
                 raise ConfigError("num_seeds", runs, problem)
-        return Layout(tuple(chosen), self.kind, runs)
+        layout = PmapLayout if self.kind == "pmap" else Layout
+        return layout(tuple(chosen), runs)
 
     def _chosen(self, default: int) -> list[jax.Device]:
         available = jax.devices()
@@ -100,92 +111,63 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Layout:
-    """Runs on devices, by default one on the first device; hashable.
+    """Runs on a mesh of devices, under ``jax.jit``; hashable.
 
     Attributes:
       devices: all devices of the runs, also those of other hosts.
-      kind: one of ``KINDS``.
       runs: runs at once. If more than one, states, keys, labelled and training rows and costs
-        have a leading axis of that size.
+        have a leading axis of that size, which is split over the devices.
     """
 
     devices: tuple[jax.Device, ...]
-    kind: str = "jit"
     runs: int = 1
-
-    @property
-    def _spread(self) -> bool:
-        return len(self.devices) > 1 or self.kind == "pmap" or jax.process_count() > 1
-
-    @property
-    def _local(self) -> list[jax.Device]:
-        return [d for d in self.devices if d.process_index == jax.process_index()]
+    kind: ClassVar[str] = "jit"
 
     def sharding(self, *axes: str | None) -> NamedSharding:
         """Of arrays that all devices have a whole copy of, or that are split along ``axes``."""
         mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         return NamedSharding(mesh, PartitionSpec(*axes))
 
+    @property
+    def by_run(self) -> NamedSharding:
+        """Of arrays that each run has its own of."""
+        return self.sharding(AXIS) if self.runs > 1 else self.sharding()
+
     def put_data(self, data: TrainData) -> TrainData:
         """The training rows, NumPy arrays, on the devices."""
-        if not self._spread:
-            return jax.tree.map(lambda a: jax.device_put(jnp.asarray(a), self.devices[0]), data)
-        if self.kind == "pmap":
-            return replicate(data, self._local)
-        whole = jax.tree.map(lambda a: _put(a, self.sharding()), data)
-        if self.runs == 1:
-            return whole
-        split = [_put(a, self.sharding(AXIS)) for a in (data.labelled, data.train)]
-        return whole._replace(labelled=split[0], train=split[1])
+        x, y, scale = self._put((data.x, data.y, data.scale), self.sharding())
+        labelled, train = self._put((data.labelled, data.train), self.by_run)
+        return TrainData(x, y, labelled, scale, train)
 
     def put_keys(self, keys: Sequence[jax.Array]) -> jax.Array:
         """The root keys of the runs, stacked if there are several."""
-        stacked = keys[0] if self.runs == 1 else jnp.stack(list(keys))
-        if not self._spread:
-            return jax.device_put(stacked, self.devices[0])
-        words: Any = np.asarray(jax.random.key_data(stacked))
-        if self.kind == "jit":
-            words = _put(words, self.sharding(*[AXIS] * (self.runs > 1)))
+        stacked = self._stacked(keys)
+        words = self._put(jax.random.key_data(stacked), self.by_run)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(stacked))
 
     def put_state(self, state: TrainState) -> TrainState:
         """A state of NumPy arrays on the devices."""
-        if not self._spread:
-            return jax.tree.map(lambda a: jax.device_put(jnp.asarray(a), self.devices[0]), state)
-        if self.kind == "pmap":
-            return replicate(state, self._local)
-        sharding = self.sharding(*[AXIS] * (self.runs > 1))
-        return jax.tree.map(lambda a: _put(a, sharding), state)
+        return self._put(state, self.by_run)
 
     def init_state(self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
         """The states before the first step."""
-        stacked = keys[0] if self.runs == 1 else jnp.stack(list(keys))
         # Put where the steps leave it, else the second call of the compiled chunk compiles anew.
-        return self.put_state(jax.tree.map(np.asarray, _init(config, plan, stacked)))
+        return self.put_state(jax.tree.map(np.asarray, _init(config, plan, self._stacked(keys))))
 
     def to_host(self, state: Any) -> Any:
         """A state, or a part of it, as NumPy arrays of its own; what a checkpoint holds."""
-        if self.kind == "pmap":
-            state = unreplicate(state)
-        elif self._spread:
-            state = jax.tree.map(_first, _gathering(self)(state))
-        return jax.tree.map(lambda a: np.array(a), state)
+        if self.runs > 1:
+            state = jax.device_put(state, self.sharding())
+        return jax.tree.map(np.array, self._one_copy(state))
 
     def of_run(self, state: Any, run: int) -> Any:
         """What a run has of a state, or of a part of it, on one device of this process."""
-        if self.kind == "pmap":
-            return unreplicate(state)
-        if self.runs == 1 and not self._spread:
-            return state
-        return jax.tree.map(_first, _picking(self)(state, run))
+        return self._one_copy(state if self.runs == 1 else _pick(self, state, run))
 
     def local_data(self, data: TrainData) -> TrainData:
         """One device's copy of the data that do not differ between runs; others as they are."""
-        if self.kind == "pmap":
-            return unreplicate(data)
-        return data._replace(
-            x=data.x.addressable_data(0), y=data.y.addressable_data(0), scale=_first(data.scale)
-        )
+        x, y, scale = self._one_copy((data.x, data.y, data.scale))
+        return data._replace(x=x, y=y, scale=scale)
 
     def train_chunk(
         self,
@@ -196,19 +178,54 @@ class Layout:
         keys: jax.Array,
         track: bool,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """``training.train_chunk`` of all runs; ``state`` is donated.
+        """``step.train_chunk`` of all runs; ``state`` is donated.
 
         Returns:
           State, and each cost of each step, NumPy arrays (runs, chunk_steps).
         """
-        if self.kind == "pmap":
-            run = _pmapped(config, plan, self.devices)
-            state, costs = run(state, data, keys, track)
-            return state, {name: np.asarray(_first(c)) for name, c in costs.items()}
-        chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
-        state, costs = chunk(self, config, plan, state, data, keys, track)
-        costs = jax.device_get({name: _first(c) for name, c in costs.items()})
+        state, costs = self._run(config, plan, state, data, keys, track)
+        costs = jax.device_get(self._one_copy(costs))
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}
+
+    def _run(self, *given: Any) -> tuple[TrainState, CostDict]:
+        chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
+        return chunk(self, *given)
+
+    def _stacked(self, keys: Sequence[jax.Array]) -> jax.Array:
+        return keys[0] if self.runs == 1 else jnp.stack(list(keys))
+
+    def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        def put(leaf: Any) -> jax.Array:
+            array = np.asarray(leaf)  # every process has all of it and gives its devices their part
+            return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
+
+        return jax.tree.map(put, tree)
+
+    def _one_copy(self, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+class PmapLayout(Layout):
+    """One run whose devices each run a program of their own, under ``jax.pmap``.
+
+    State and data have a leading axis of this process's devices.
+    """
+
+    kind = "pmap"
+
+    def put_keys(self, keys: Sequence[jax.Array]) -> jax.Array:
+        """The root key of the run, which pmap gives to all devices."""
+        (key,) = keys
+        return key
+
+    def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
+        return _pmapped(config, plan, self.devices)(*given)
+
+    def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        return replicate(tree, [d for d in self.devices if d.process_index == jax.process_index()])
+
+    def _one_copy(self, tree: Any) -> Any:
+        return unreplicate(tree)
 
 
 def _chunk(
@@ -220,19 +237,15 @@ def _chunk(
     keys: jax.Array,
     track: bool | jax.Array,
 ) -> tuple[TrainState, CostDict]:
-    constrain = jax.lax.with_sharding_constraint
-    spread = len(layout.devices) > 1
     if layout.runs > 1:
         one = lambda state, data, key: train_chunk(config, plan, state, data, key, track)  # noqa: E731
         axes = TrainData(x=None, y=None, labelled=0, scale=None, train=0)  # type: ignore[arg-type]
         state, costs = jax.vmap(one, in_axes=(0, axes, 0))(state, data, keys)
-        state = constrain(state, layout.sharding(AXIS)) if spread else state
     else:
-        rows = functools.partial(constrain, shardings=layout.sharding(AXIS))
-        place = rows if spread else None
-        state, costs = train_chunk(config, plan, state, data, keys, track, place=place)
-        state = constrain(state, layout.sharding()) if spread else state
-    return state, constrain(costs, layout.sharding()) if spread else costs
+        divide = functools.partial(_spread, layout.sharding(AXIS))
+        state, costs = train_chunk(config, plan, state, data, keys, track, divide)
+    constrain = jax.lax.with_sharding_constraint
+    return constrain(state, layout.by_run), constrain(costs, layout.sharding())
 
 
 _jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=3)
@@ -240,16 +253,33 @@ _jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=3)
 _jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 2, 6), donate_argnums=3)
 
 
-@functools.cache
-def _gathering(layout: Layout) -> Any:
-    return jax.jit(lambda tree: tree, out_shardings=layout.sharding())
+def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:
+    """All rows, which the compiler splits over the devices (``step.Divide``)."""
+    return whole_batch(*jax.lax.with_sharding_constraint((batch, noise), sharding))
 
 
-@functools.cache
-def _picking(layout: Layout) -> Any:
-    several = layout.runs > 1
-    pick = lambda tree, run: jax.tree.map(lambda leaf: leaf[run] if several else leaf, tree)  # noqa: E731
-    return jax.jit(pick, out_shardings=layout.sharding() if layout._spread else None)
+def _share(devices: int, batch: Batch, noise: Noise) -> Divided:
+    """This device's rows of a whole batch, under ``jax.pmap`` (``step.Divide``)."""
+    x_l, y_l, x_u = batch
+    at_l, rows_l = _share_of(len(x_l), devices)
+    at_u, rows_u = _share_of(len(x_u), devices)
+    with_u = len(noise[0]) > len(x_l)  # a baseline draws none for the unlabelled rows
+    joint = jnp.concatenate([at_l, len(x_l) + at_u]) if with_u else at_l
+    own = x_l[at_l], y_l[at_l], x_u[at_u]
+    return own, tuple(draw[joint] for draw in noise), (rows_l, rows_u)
+
+
+def _share_of(count: int, devices: int) -> tuple[jax.Array, Rows]:
+    """Which of that many rows are this device's: as indices, and with weights 1 or 0."""
+    own = -(-count // devices)
+    at = jax.lax.axis_index(AXIS) * own + jnp.arange(own)
+    return jnp.minimum(at, count - 1), Rows((at < count).astype(jnp.zeros(()).dtype), AXIS)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pick(layout: Layout, state: Any, run: int) -> Any:
+    own = jax.tree.map(lambda leaf: leaf[run], state)
+    return jax.lax.with_sharding_constraint(own, layout.sharding())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -267,17 +297,16 @@ def pmap_epoch(
     track: bool = False,
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[TrainState, CostDict]:
-    """``plan.chunk_steps`` steps under ``jax.pmap``: an epoch, if the plan says so.
+    """``plan.chunk_steps`` steps under ``jax.pmap``.
 
     Each device takes its share of every batch; one that the devices do not divide is filled up
     with rows of weight 0. Moments, gradients and costs are those of the whole batch.
 
     Args:
       config: the network.
-      plan: as from ``plan.make_plan``; ``plan._replace(chunk_steps=plan.steps_per_epoch)`` makes a
-        call an epoch.
+      plan: as from ``schedule.make_plan``; with ``chunk_steps=plan.steps_per_epoch`` for an epoch.
       state: with a leading axis of this process's devices, as from ``replicate``; it is donated.
-      data: likewise.
+      data: the training rows, with the same leading axis.
       key: root key of the run, the same on all devices.
       track: whether running statistics are collected.
       devices: all devices of the run; None is ``jax.devices()``.
@@ -292,10 +321,10 @@ def pmap_epoch(
 
 @functools.cache
 def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) -> Any:
-    share = Share(AXIS, len(devices))
+    divide = functools.partial(_share, len(devices))
 
     def chunk(state: TrainState, data: TrainData, key: jax.Array, track: bool) -> Any:
-        return train_chunk(config, plan, state, data, key, track, share=share)
+        return train_chunk(config, plan, state, data, key, track, divide)
 
     # Of several hosts, all devices: then pmap wants none named.
     own = devices if jax.process_count() == 1 else None
@@ -307,8 +336,7 @@ def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """A copy of each array on each device of this process, with a leading axis for them."""
-    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    sharding = Layout(tuple(devices)).sharding(AXIS)
 
     def copies(leaf: Any) -> jax.Array:
         shape = (len(devices), *np.shape(leaf))
@@ -320,12 +348,3 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def unreplicate(tree: Any) -> Any:
     """The first device's copy of each array of ``replicate``."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)
-
-
-def _put(array: Any, sharding: NamedSharding) -> jax.Array:
-    array = np.asarray(array)  # every process has the whole array and gives its devices' part
-    return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
-
-
-def _first(array: jax.Array) -> jax.Array:
-    return array.addressable_data(0)

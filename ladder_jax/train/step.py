@@ -7,7 +7,7 @@ the order of the rows on (root, epoch), so a resumed run needs no key state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,41 +17,24 @@ from flax import struct
 
 from ladder_jax.config import LadderConfig
 from ladder_jax.ladder.costs import Costs
-from ladder_jax.ladder.network import Ladder, draw_noise
+from ladder_jax.ladder.network import Ladder, Noise, draw_noise
+from ladder_jax.ops.rows import ALL_ROWS, Rows
 from ladder_jax.train.schedule import Plan, learning_rate
 
 Batch = tuple[jax.Array, jax.Array, jax.Array]
 """x_l (B_l, *input_shape), y_l (B_l,), x_u (B_u, *input_shape)."""
 
 
-class Share(NamedTuple):
-    """How the rows of a step are shared among the devices of a ``jax.pmap``.
+Divided = tuple[Batch, Noise, tuple[Rows, Rows]]
+"""This device's rows of a batch and of its noise; which labelled and unlabelled rows they are."""
 
-    Attributes:
-      axis_name: of the pmap.
-      devices: how many.
-    """
+Divide = Callable[[Batch, Noise], Divided]
+"""Takes them from the whole batch; ``ladder_jax.train.parallel`` does so for several devices."""
 
-    axis_name: str
-    devices: int
 
-    def of_rows(self, rows: int) -> tuple[jax.Array, jax.Array]:
-        """Which of that many rows are this device's, as indices, and their weights, 1 or 0."""
-        count = -(-rows // self.devices)
-        at = jax.lax.axis_index(self.axis_name) * count + jnp.arange(count)
-        return jnp.minimum(at, rows - 1), (at < rows).astype(jnp.zeros(()).dtype)
-
-    def of_batch(
-        self, batch: Batch, noise: Sequence[jax.Array]
-    ) -> tuple[Batch, tuple[jax.Array, ...], tuple[jax.Array, jax.Array]]:
-        """This device's rows of a whole batch, of the noise of the joint batch, and weights."""
-        x_l, y_l, x_u = batch
-        at_l, weight_l = self.of_rows(len(x_l))
-        at_u, weight_u = self.of_rows(len(x_u))
-        with_u = len(noise[0]) > len(x_l)  # a baseline draws none for the unlabelled rows
-        joint = jnp.concatenate([at_l, len(x_l) + at_u]) if with_u else at_l
-        own = (x_l[at_l], y_l[at_l], x_u[at_u])
-        return own, tuple(draw[joint] for draw in noise), (weight_l, weight_u)
+def whole_batch(batch: Batch, noise: Noise) -> Divided:
+    """All rows, on one device."""
+    return batch, noise, (ALL_ROWS, ALL_ROWS)
 
 
 CostDict = dict[str, jax.Array]
@@ -92,10 +75,6 @@ class TrainData(NamedTuple):
     labelled: Any
     scale: Any
     train: Any = None
-
-
-Place = Callable[[jax.Array], jax.Array]
-"""Says of an array with a row per example where its rows lie; see ``ladder_jax.train.parallel``."""
 
 
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
@@ -143,11 +122,10 @@ def train_step(
     config: LadderConfig,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    batch: tuple[jax.Array, jax.Array, jax.Array],
+    batch: Batch,
     noise_key: jax.Array,
     track: bool | jax.Array = False,
-    share: Share | None = None,
-    place: Place | None = None,
+    divide: Divide = whole_batch,
 ) -> tuple[TrainState, CostDict]:
     """One gradient step.
 
@@ -160,40 +138,30 @@ def train_step(
       track: whether the labelled rows' clean moments enter the running statistics
         (a forward pass more, with the parameters before the step). As an array it is one program
         for both; a bool makes one for each, for GPUs, where a branch waits for the host.
-      share: takes this device's share of batch and noise, under ``jax.pmap``; moments, gradients
-        and costs are those of the whole batch.
-      place: see ``Place``, under ``jax.jit``.
+      divide: takes this device's rows; moments, gradients and costs are those of the whole batch.
 
     Returns:
       State after the step and its costs by name.
     """
-    model: Any = Ladder(config, share and share.axis_name)
-    x_l, y_l, x_u = batch
-    rows_u = len(x_u) if config.cost_layers else 0
-    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), len(x_l), rows_u)
-    weights = None
-    if share:
-        (x_l, y_l, x_u), noise, weights = share.of_batch(batch, noise)
-    if place:
-        x_l, y_l, x_u = map(place, (x_l, y_l, x_u))
-        noise = tuple(map(place, noise))
+    model: Any = Ladder(config)
+    # The noise is drawn for the whole batch, so that a row's noise does not depend on its device.
+    count_l, count_u = len(batch[0]), len(batch[2]) if config.cost_layers else 0
+    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), count_l, count_u)
+    batch, noise, rows = divide(batch, noise)
 
     def loss(params: Any) -> tuple[jax.Array, CostDict]:
-        costs = model.apply(
-            {"params": params, "batch_stats": state.batch_stats}, x_l, y_l, x_u, noise, weights
-        )
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        costs = model.apply(variables, *batch, noise, rows)
         return costs.total, cost_dict(costs)
 
     def tracked(batch_stats: Any) -> Any:
         variables = {"params": state.params, "batch_stats": batch_stats}
-        weight_l = weights and weights[0]
-        return model.apply(variables, x_l, weight_l, method="track", mutable=["batch_stats"])[1][
-            "batch_stats"
-        ]
+        x_l, rows_l = batch[0], rows[0]
+        _, changed = model.apply(variables, x_l, rows_l, method="track", mutable=["batch_stats"])
+        return changed["batch_stats"]
 
     gradients, costs = jax.grad(loss, has_aux=True)(state.params)
-    if share:
-        gradients, costs = jax.lax.pmean((gradients, costs), share.axis_name)
+    gradients, costs = rows[0].mean_over_devices((gradients, costs))
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     if isinstance(track, bool):
         batch_stats = tracked(state.batch_stats) if track else state.batch_stats
@@ -228,8 +196,7 @@ def train_chunk(
     data: TrainData,
     key: jax.Array,
     track: bool | jax.Array,
-    share: Share | None = None,
-    place: Place | None = None,
+    divide: Divide = whole_batch,
 ) -> tuple[TrainState, CostDict]:
     """``plan.chunk_steps`` steps, all within one epoch, as one scan.
 
@@ -243,7 +210,7 @@ def train_chunk(
       data: the training rows.
       key: root key of the run.
       track: whether running statistics are collected.
-      share, place: as for ``train_step``.
+      divide: as for ``train_step``.
 
     Returns:
       State after the chunk, and each cost of each step (chunk_steps,).
@@ -263,7 +230,7 @@ def train_chunk(
     def body(state: TrainState, step: jax.Array) -> tuple[TrainState, CostDict]:
         at_l, at_u = rows(order_l, step, plan.rows_l), rows(order_u, step, plan.rows_u)
         batch = inputs(at_l), data.y[at_l], inputs(at_u)
-        return train_step(config, optimizer, state, batch, noise_key, track, share, place)
+        return train_step(config, optimizer, state, batch, noise_key, track, divide)
 
     return jax.lax.scan(body, state, first + jnp.arange(plan.chunk_steps))
 
