@@ -122,6 +122,7 @@ def normal(text):
         text = text.replace(str(path), name)
     text = re.sub(r"[0-9.]+ examples/s, .* left", "SPEED", text)
     text = re.sub(r"\bprocess [0-9]+ on \S+", "PROCESS", text)
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "PICTURE", text)
     text = re.sub(r"^(\S+\.py):[0-9]+: (\w*Warning)", r"FILE: \2", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9a-f]{40}\b", "COMMIT", text)
     return re.sub(r"\b[0-9.]+ (s|seconds|hours)\b", r"TIME \1", text)
@@ -133,7 +134,7 @@ def run(line):
     for module, own in list(sys.modules.items()):
         if str(getattr(own, "__file__", "")).startswith(str(EXPERIMENTS)):
             del sys.modules[module]
-    out, err, status = io.StringIO(), io.StringIO(), 0
+    out, err, status, found = io.StringIO(), io.StringIO(), 0, {}
     sys.argv = [str(EXPERIMENTS / f"{name}.py"), *words]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -141,8 +142,8 @@ def run(line):
         except SystemExit as end:
             status = end.code or 0
         except Exception as error:
-            status = f"{type(error).__name__}: {error}"
-    found = {"status": status, "output": out.getvalue(), "errors": err.getvalue()}
+            found["failed"] = f"{type(error).__name__}: {error}"
+    found |= {"status": status, "output": out.getvalue(), "errors": err.getvalue()}
     return {key: normal(value) if isinstance(value, str) else value for key, value in found.items()}
 
 

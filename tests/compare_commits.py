@@ -26,6 +26,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -50,6 +51,7 @@ def parsed():
     add("--old", required=True, help="commit, or a folder with its files")
     add("--new", default=str(HERE.parent), help="folder (default: this checkout)")
     add("--only", default="runs,commands", help="groups, with commas between them")
+    add("--names", default="*", help="which runs, a pattern: 'conv*', say")
     add("--out", help="JSON file for all that was found")
     add("--tolerance", type=float, default=0.0, help="relative; 0 compares bits")
     add("--cores", help="such as 0,1: pins every process to them, where taskset is installed")
@@ -89,7 +91,7 @@ class Place:
     """
 
     def __init__(self, path, work, options):
-        self.path, self.work = path, work
+        self.path, self.work, self.names = path, work, options.names
         work.mkdir()
         nowhere, drop = "http://127.0.0.1:9", ("LADDER_", "PYTHON", "JAX_")
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
@@ -131,7 +133,7 @@ class Place:
         """What compare_runs.py found."""
         folder, out = folder or self.work / part, self.work / f"{part}.json"
         folder.mkdir(exist_ok=True)
-        self.run([HERE / "compare_runs.py", part, folder, out])
+        self.run([HERE / "compare_runs.py", part, folder, out, self.names])
         return json.loads(out.read_text())
 
     def commands(self, ledger):
@@ -168,6 +170,8 @@ def differences(old, new, tolerance, at=""):
         if repr(old) != repr(new) and not math.isclose(old, new, rel_tol=tolerance):
             yield f"{at}: {old!r} -> {new!r}"
     elif isinstance(old, str) and isinstance(new, str) and old != new:
+        if tolerance and alike(old, new, tolerance):
+            return
         lines = old.splitlines(), new.splitlines()
         longest = max(map(len, lines))
         pairs = zip(*([*own, *[""] * (longest - len(own))] for own in lines), strict=True)
@@ -175,6 +179,15 @@ def differences(old, new, tolerance, at=""):
         yield f"{at}: {first[0]!r} -> {first[1]!r}"
     elif type(old) is not type(new) or old != new:
         yield f"{at}: {old!r} -> {new!r}"
+
+
+def alike(old, new, tolerance):
+    """Whether two texts differ in decimal fractions only, and those within the tolerance."""
+    parts = [re.split(r"([0-9]+\.[0-9]+(?:e[+-]?[0-9]+)?)", text) for text in (old, new)]
+    if len(parts[0]) != len(parts[1]) or parts[0][::2] != parts[1][::2]:
+        return False
+    numbers = zip(parts[0][1::2], parts[1][1::2], strict=True)
+    return all(math.isclose(float(a), float(b), rel_tol=tolerance) for a, b in numbers)
 
 
 def compared(group, old, new, tolerance):

@@ -1,13 +1,14 @@
 """Tiny runs of one tree, for compare_commits.py, which starts it with that tree in PYTHONPATH.
 
-python compare_runs.py one|eight FOLDER OUT.json    trains, on one device or on eight
-python compare_runs.py read FOLDER OUT.json         loads the runs that are in the folder
+python compare_runs.py one|eight FOLDER OUT.json NAMES    trains, on one device or on eight
+python compare_runs.py read FOLDER OUT.json NAMES         loads the runs that are in the folder
 
-What it writes is an object: name of a run -> name of a thing -> its value. Names that begin with
-sha256 are of digests, which change with a single bit.
+NAMES is a pattern of the names of runs. What it writes is an object: name of a run -> name of a
+thing -> its value. Names that begin with sha256 are of digests, which change with a single bit.
 """
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import shutil
@@ -145,7 +146,7 @@ def trained(name, config=DENSE, train=TRAIN, data=None, stops=(), again=False, *
     if again:
         ways["resume"] = False
         result = lj.train_and_evaluate(config, train, data, workdir=folder, **ways)
-    found |= {"result": repr(result), "split": arrays(result.split)}
+    found |= {"result": repr(result), "split": arrays(vars(result.split))}
     for number, own in enumerate(result.runs or [result]):
         found[f"weights {number}"] = arrays(own.variables)
         found[f"statistics {number}"] = arrays(own.statistics)
@@ -315,17 +316,23 @@ def read(name):
     return found | {"errors": summary and summary["runs"]} | of_folder(folder)
 
 
+def runs_in_folder():
+    for path in sorted(FOLDER.iterdir()):
+        yield f"load {path.name}", lambda name, own: read(own), {"own": path.name}
+
+
 def main():
-    parts = {"one": cases_on_one_device, "eight": cases_on_eight_devices}
-    names = sorted(path.name for path in FOLDER.iterdir()) if sys.argv[1] == "read" else []
-    reading = [(name, read, {}) for name in names]
+    part, _, out, pattern = sys.argv[1:]
+    parts = {"one": cases_on_one_device, "eight": cases_on_eight_devices, "read": runs_in_folder}
     found = {}
-    for name, call, settings in reading or parts[sys.argv[1]]():
+    for name, call, settings in parts[part]():
+        if part != "read" and not fnmatch.fnmatchcase(name, pattern):
+            continue
         try:
             found[name] = call(name, **settings)
         except Exception as error:
             found[name] = {"failed": f"{type(error).__name__}: {error}"}
-    Path(sys.argv[3]).write_text(json.dumps(found))
+    Path(out).write_text(json.dumps(found))
 
 
 main()
