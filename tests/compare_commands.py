@@ -24,7 +24,7 @@ HERE = Path.cwd().resolve()
 EXPERIMENTS = TREE / "experiments"
 COMMANDS = ("mnist", "cifar10", "digits", "demo", "arrays", "tables", "evaluate", "plot")
 QUICK = "digits --layers=dense:16,dense:10 --denoising_weights=100,1,0.1 --epochs=2 --labels=50"
-ROWS = "arrays --layers=12 --steps=60"
+ROWS = "arrays --layers=12 --steps=60 --label_column=species"
 MADE = f"""
 {QUICK} --workdir=runs/a --validation=200
 {QUICK} --workdir=runs/a --validation=200
@@ -33,7 +33,7 @@ MADE = f"""
 {QUICK} --workdir=runs/two --num_seeds=2 --noreport
 {QUICK} --workdir=runs/two --num_seeds=2 --seed_mode=vmap
 {QUICK} --workdir=runs/wild --learning_rate=1e30
-{QUICK} --workdir=runs/wild --learning_rate=1e30 --num_seeds=2 --quiet
+{QUICK} --workdir=runs/wilder --learning_rate=1e30 --num_seeds=2 --quiet
 digits --epochs=1 --model=baseline --noreport --quiet
 digits --epochs=1 --model=baseline --noreport --noresume
 evaluate runs/a
@@ -45,7 +45,7 @@ plot --ledger=results/ledger.jsonl
 {ROWS} --train=train.csv --test=test.csv --dry_run
 {ROWS} --train=train.csv --test=test.csv --workdir=runs/rows
 {ROWS} --train=train.csv --test=test.csv --workdir=runs/rows --quiet
-{ROWS} --train=train.npz --workdir=runs/npz --folds=3 --scaling=range
+arrays --layers=12 --steps=60 --train=train.npz --workdir=runs/npz --folds=3 --scaling=range
 plot runs/rows
 evaluate runs/rows
 evaluate runs/npz
@@ -89,8 +89,10 @@ tables --table=1 --seeds=3-1
 arrays
 arrays --train=nowhere.csv
 arrays --train=train.csv --label_column=none
-arrays --train=train.csv --layers=x
-arrays --train=train.csv --steps=0
+arrays --train=train.csv
+arrays --train=train.csv --label_column=species --layers=x
+arrays --train=train.csv --label_column=species --steps=0
+arrays --train=train.csv --label_column=colour --test=test.csv
 evaluate
 evaluate nowhere
 evaluate runs/a --statistics=test
