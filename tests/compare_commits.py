@@ -28,6 +28,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -216,7 +217,10 @@ def timed(places, options):
             times[name] += places[name].step(model, options.blocks)
         old, new = (statistics.median(times[name]) for name in ("old", "new"))
         status = "SLOWER" if new / old > SLOWER else "same"
-        print(f"steps: {model}: {status}: {old:.3f} ms -> {new:.3f} ms, ratio {new / old:.3f}")
+        print(
+            f"steps: {model}: {status}: {old:.3f} ms -> {new:.3f} ms, ratio {new / old:.3f}",
+            flush=True,
+        )
         yield {"group": "steps", "name": model, "status": status, "ratio": new / old, **times}
 
 
@@ -248,6 +252,7 @@ def report_of(places, options):
 
 def main():
     options = parsed()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and tidy up
     with tree(options.old) as old, tree(options.new) as new, tempfile.TemporaryDirectory() as work:
         options.cache = options.cache or str(Path(work) / "programs")
         Path(options.cache).mkdir(parents=True, exist_ok=True)
