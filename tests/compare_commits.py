@@ -17,8 +17,9 @@ if one could not be compared because it failed in both trees.
 A step that takes more than 3 % longer is SLOWER. With --tolerance numbers may differ by that part
 of the larger one, and digests are not compared. Programs that both trees have in common are
 compiled once; those that only the new one has are counted, and --cache=FOLDER keeps all for the
-next time. They are compiled quickly, almost without optimisation; --full compiles them as users do,
-which takes several times as long and shows what an optimisation makes of two different programs.
+next time. Runs and commands are compiled quickly, almost without optimisation; --full compiles them
+as users do, which takes several times as long and shows what optimisation makes of two different
+programs. Steps are always compiled like that.
 """
 
 import argparse
@@ -108,21 +109,20 @@ class Place:
             **dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), nowhere),
             **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
         }
-        if not options.full:
-            flags = f"{self.environment.get('XLA_FLAGS', '')} {QUICK}"
-            self.environment["XLA_FLAGS"] = flags.strip()
+        self.flags = "" if options.full else QUICK
         pinned = options.cores and shutil.which("taskset")
         self.prefix = ["taskset", "-c", options.cores] if pinned else []
         told = self.run(["-c", "import ladder_jax; print(ladder_jax.__file__)"]).stdout.strip()
         if not Path(told).is_relative_to(path):
             sys.exit(f"{path}: there ladder_jax is that of {told}")
 
-    def run(self, words, cwd=None):
+    def run(self, words, cwd=None, flags=""):
         """A finished Python process in that tree; ends the script if it failed."""
+        flags = f"{self.environment.get('XLA_FLAGS', '')} {flags}".strip()
         done = subprocess.run(
             [*self.prefix, sys.executable, *map(str, words)],
             cwd=cwd or self.path,
-            env=self.environment,
+            env=self.environment | ({"XLA_FLAGS": flags} if flags else {}),
             capture_output=True,
             text=True,
         )
@@ -134,7 +134,7 @@ class Place:
         """What compare_runs.py found."""
         folder, out = folder or self.work / part, self.work / f"{part}.json"
         folder.mkdir(exist_ok=True)
-        self.run([HERE / "compare_runs.py", part, folder, out, self.names])
+        self.run([HERE / "compare_runs.py", part, folder, out, self.names], flags=self.flags)
         return json.loads(out.read_text())
 
     def commands(self, ledger):
@@ -143,7 +143,7 @@ class Place:
         (folder / "results").mkdir(parents=True)
         if ledger.exists():
             shutil.copy(ledger, folder / "results")
-        self.run([HERE / "compare_commands.py", self.path, out], cwd=folder)
+        self.run([HERE / "compare_commands.py", self.path, out], folder, self.flags)
         return json.loads(out.read_text())
 
     def step(self, model, blocks):
