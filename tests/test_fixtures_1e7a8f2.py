@@ -128,6 +128,12 @@ def test_classifier():
         lj.load(FIXTURES / "classifier")
 
 
+def test_an_unfinished_run_is_refused_in_one_line(copy):
+    config, train, _ = RUNS["unfinished"]
+    with pytest.raises(lj.RunError, match="checkpoints of an older version.*set this run aside"):
+        lj.train_and_evaluate(config, train, data_of("unfinished"), workdir=copy("unfinished"))
+
+
 def test_unfinished_run():
     """Its two epochs are there and a checkpoint, and no result."""
     config, train, seeds = RUNS["unfinished"]
