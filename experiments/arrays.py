@@ -26,7 +26,7 @@ import ladder_jax as lj
 
 
 def define() -> flags.FlagValues:
-    """The command's flags."""
+    """Defines the flags of the command."""
     values = flags.FlagValues()
     group = Group(values, "Common")
     group.flag(str, "train", None, "Rows to learn from, .csv or .npz.")
@@ -57,7 +57,7 @@ def define() -> flags.FlagValues:
 
 
 def main(values: flags.FlagValues) -> None:
-    """Exits 1 on a user's mistake."""
+    """Trains and predicts, and exits with status 1 on a user's mistake."""
     console.parse(values, __doc__)
     if not values.train:
         console.fail("--train is missing: a .csv or .npz file of rows; see --help")

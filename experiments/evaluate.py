@@ -26,7 +26,7 @@ ROWS = ("test", "validation", "train")
 
 
 def define() -> flags.FlagValues:
-    """The command's flags."""
+    """Defines the flags of the command."""
     values = flags.FlagValues()
     flags.DEFINE_string("statistics", None, "One of them (default: all).", flag_values=values)
     flags.DEFINE_enum(
@@ -38,7 +38,7 @@ def define() -> flags.FlagValues:
 
 
 def main(values: flags.FlagValues) -> None:
-    """Exits 1 on a user's mistake."""
+    """Prints the errors of a run, and exits with status 1 on a user's mistake."""
     (run,) = console.parse(values, __doc__, words=("RUN",))
     try:
         kinds = lj.STATISTICS if values.statistics is None else (values.statistics,)
@@ -71,12 +71,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def data_of(run: Path, data_dir: str | None) -> lj.Dataset:
-    """The data that a run was trained on.
-
-    Raises:
-      RunError: they were given as arrays, or the files have changed since.
-      DataError: they cannot be read.
-    """
+    """Loads the data that a run was trained on and checks that they have not changed."""
     known = json.loads((run / "config.json").read_text()).get("data")  # lj.load has read it
     known = known if isinstance(known, dict) else {}
     if known.get("name") not in lj.data.NAMES:
@@ -89,12 +84,14 @@ def data_of(run: Path, data_dir: str | None) -> lj.Dataset:
 
 
 def _has_own_split(run: Path) -> bool:
+    """Returns whether the caller chose the run's rows."""
     return "split" in json.loads((run / "config.json").read_text())["data"]
 
 
 def _errors(
     model: lj.Model, data: lj.Dataset, rows: str, kinds: tuple[str, ...]
 ) -> dict[str, float]:
+    """Returns the error on ``rows`` by each kind of statistics."""
     if rows == "test":
         x, y = data.x_test, data.y_test
     else:

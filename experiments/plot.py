@@ -28,11 +28,11 @@ from ladder_jax.plots.labels import NothingToDrawError
 from ladder_jax.storage.read_run import Run, mean_text, read_run, read_runs
 
 COMPARED = "compared"
-"""Folder for pictures of several runs, unless another is named."""
+"""Default folder for pictures of several runs."""
 
 
 def define() -> flags.FlagValues:
-    """The command's flags."""
+    """Defines the flags of the command."""
     values = flags.FlagValues()
     for name, text in (
         ("data_dir", "Folder of the data (or LADDER_DATA_DIR)."),
@@ -44,7 +44,7 @@ def define() -> flags.FlagValues:
 
 
 def main(values: flags.FlagValues) -> None:
-    """Prints the paths of what it wrote. Exits 1 on a user's mistake."""
+    """Draws the pictures and prints their paths, and exits with status 1 on a user's mistake."""
     runs = _words(values)
     try:
         if len(runs) == 1 and not values.ledger:
@@ -66,7 +66,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _error(run: Run) -> str:
-    """A run's error in a line; pictures of costs do not tell which is better."""
+    """Returns a run's error as a line, since pictures of costs do not show which run is better."""
     kind = run.train_config.statistics
     errors = run.errors(kind)
     if not errors:
@@ -76,6 +76,7 @@ def _error(run: Run) -> str:
 
 
 def _words(values: flags.FlagValues) -> list[str]:
+    """Returns the run folders on the command line."""
     count, least = 0, 1
     with suppress(flags.Error):  # console.parse says so
         count = len(values(sys.argv)) - 1
@@ -86,6 +87,7 @@ def _words(values: flags.FlagValues) -> list[str]:
 def _of_one(
     run: str, data_dir: str | None, output: str | None
 ) -> tuple[list[Path], dict[str, str]]:
+    """Draws the pictures of a run and returns their paths and the reasons of the missing ones."""
     known, data, problem = read_run(run), None, ""
     needing = [name for name in plots.PICTURES if why_not(name, known) == NO_DATA]
     if needing and known.data["name"] not in lj.data.NAMES:
@@ -110,7 +112,7 @@ def _of_one(
 def _of_several(
     runs: Sequence[str], ledger: str | None, output: str | None
 ) -> tuple[list[Path], dict[str, str]]:
-    """The joint pictures, under names of their own."""
+    """Draws the joint pictures under names of their own."""
     # Not in a run's own folder: its report shows what is there.
     folder = Path(output or (COMPARED if runs else Path(ledger or "").parent))
     known, paths, missing = read_runs(runs), [], {}

@@ -35,7 +35,7 @@ from ladder_jax.storage.ledger import Ledger
 
 
 def define() -> flags.FlagValues:
-    """The flags, not yet parsed."""
+    """Defines the flags of the command."""
     values = flags.FlagValues()
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
@@ -59,7 +59,7 @@ def define() -> flags.FlagValues:
 
 
 def main(values: flags.FlagValues) -> None:
-    """Flags → missing runs → ledger → table. Exits 1 on a user's mistake."""
+    """Runs what is missing and writes the table, and exits with status 1 on a user's mistake."""
     console.parse(values, __doc__ or "")
     signal.signal(signal.SIGTERM, _end)
     try:
@@ -81,11 +81,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def make_job(values: flags.FlagValues) -> TableRequest:
-    """What parsed flags ask for.
-
-    Raises:
-      LadderError: a value that cannot be used.
-    """
+    """Converts parsed flags to a request for a table."""
     table = get_table(values.table)
     cells = with_changes(table.cells(), _changes(values))
     chosen = select(cells, values.cells)
@@ -114,15 +110,12 @@ def make_job(values: flags.FlagValues) -> TableRequest:
 
 
 def _changes(values: flags.FlagValues) -> dict[str, int]:
+    """Returns the settings that the command line changes in all cells."""
     return {name: values[name].value for name in OVERRIDES if values[name].value is not None}
 
 
 def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
-    """Paths of the Markdown and the PNG file, in a folder that can be written to.
-
-    Raises:
-      RunError: it can't.
-    """
+    """Returns the paths of the Markdown and the PNG file, in a folder that is writable."""
     folder = Path(values.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,11 +129,7 @@ def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
 
 
 def write(job: TableRequest, text_file: Path, figure_file: Path | None = None) -> str:
-    """Writes the table as the ledger has it, each file as a whole; gives the Markdown.
-
-    Raises:
-      RunError: it cannot be written.
-    """
+    """Writes the table with the runs of the ledger and returns the Markdown."""
     with job.ledger.locked():  # or another process could write an older table over it
         report = job.report()
         text = markdown(report)
@@ -158,7 +147,7 @@ def write(job: TableRequest, text_file: Path, figure_file: Path | None = None) -
 
 
 def to_do(job: TableRequest) -> str:
-    """The missing runs, a line for each cell, and what there is of them."""
+    """Returns the missing runs, a line for each cell, and which of them are finished already."""
     new: dict[str, list[int]] = {}
     lines = []
     for cell, seed in job.missing():
@@ -177,6 +166,7 @@ def to_do(job: TableRequest) -> str:
 
 
 def _ranges(seeds: list[int]) -> str:
+    """Returns seeds as text, such as 1-3, 5."""
     groups: list[list[int]] = []
     for seed in sorted(seeds):
         if groups and seed == groups[-1][-1] + 1:
@@ -187,6 +177,7 @@ def _ranges(seeds: list[int]) -> str:
 
 
 def _end(number: int, frame: object) -> NoReturn:
+    """Exits with the status of a signal."""
     sys.exit(128 + number)
 
 

@@ -1,11 +1,4 @@
-"""What is trained (LadderConfig) and how (TrainConfig).
-
-Both are frozen, hashable, checked when built, and go to and from plain JSON values.
-
-Each field says all there is to say about a setting: its default, its meaning and how it is checked.
-The command-line flags of that name, ``--help``, the meanings in reports, README's table of flags
-and the lists of attributes below are made from it.
-"""
+"""Defines what is trained (LadderConfig) and how (TrainConfig)."""
 
 from __future__ import annotations
 
@@ -44,20 +37,14 @@ from ladder_jax.settings import CheckedConfig, setting, with_attributes
 
 
 class Level(NamedTuple):
-    """How one layer is decoded.
+    """How one layer is decoded."""
 
-    Attributes:
-      name: of the combinator, with ``:no_u`` where it ignores u or gets none.
-      combinator: the denoising function, in its form without u where there is no u.
-      flat: whether the layer is taken unit by unit: at the top and below a dense layer.
-        Below a convolution or a pooling every channel has one set of parameters.
-      units: number of parameter sets.
-    """
-
-    name: str
-    combinator: Combinator
+    name: str  # of the combinator, with ":no_u" where it ignores u or gets none
+    combinator: Combinator  # in its form without u where there is no u
+    # Whether each unit has its own parameters, as at the top and below a dense layer; below a
+    # convolution or a pooling each channel has.
     flat: bool
-    units: int
+    units: int  # number of parameter sets
 
 
 def decoder_levels(
@@ -66,17 +53,8 @@ def decoder_levels(
     weights: Sequence[float],
     names: Sequence[str],
 ) -> tuple[Level | None, ...]:
-    """The level of each layer 0…L, None for a layer that has no ẑ.
-
-    Args:
-      layers: layers 1…L.
-      shapes: of the layers 0…L.
-      weights: λ(0)…λ(L); one at a layer without combinator has no effect.
-      names: combinators of the layers 0…L.
-
-    Raises:
-      ConfigError: an unknown combinator, or one that cannot do without u where there is none.
-    """
+    """Returns the level of each layer 0…L, None for a layer that has no ẑ."""
+    # All arguments but ``layers`` (1…L) are of the layers 0…L.
     combinators = [parse_combinator(name) for name in names]
     below_reads = False  # whether the layer below takes its u from this one
     found: list[Level | None] = []
@@ -97,16 +75,17 @@ def decoder_levels(
 
 
 STATISTICS = ("labelled", "unlabelled", "running")
-"""Which rows' moments normalise at evaluation; the first is the paper's code's choice."""
+"""The rows whose moments normalise at evaluation; the authors' code uses the first choice."""
 
 GENERATORS = {"threefry": "threefry2x32", "rbg": "rbg"}
-"""Name of a random number generator -> JAX's. The same seed gives other draws with each."""
+"""Maps our names of random number generators to JAX's; each draws differently from a seed."""
 
 MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-"""What the operands of matrix products are rounded to; the first is no rounding."""
+"""Formats that operands of matrix products are rounded to; the first means no rounding."""
 
 
 def _layers(field: str, value: Any) -> tuple[Layer, ...]:
+    """Checks a list of at least one layer."""
     layers = tuple(parse_layer(layer) for layer in sequence(field, value))
     if not layers:
         raise ConfigError(field, "()", "needs at least one layer")
@@ -114,16 +93,19 @@ def _layers(field: str, value: Any) -> tuple[Layer, ...]:
 
 
 def _number_or_numbers(field: str, value: Any) -> float | tuple[float, ...]:
+    """Checks one number, or one per layer."""
     return number(field, value) if isinstance(value, Real) else numbers(field, value)
 
 
 def _combinator_or_several(field: str, value: Any) -> str | tuple[str, ...]:
+    """Checks one combinator, or one per layer."""
     if isinstance(value, str):
         return normal_name(value)
     return tuple(normal_name(name) for name in sequence(field, value))
 
 
 def _count_or_all(field: str, value: Any) -> int | str:
+    """Checks an integer of at least 1, or "all"."""
     if isinstance(value, str) and value == "all":  # an array compares element by element
         return value
     return whole(field, value, 1, 'or "all"')
@@ -134,6 +116,8 @@ _COMBINATOR_NAMES = ", ".join(
 )
 
 
+# Both configurations are hashable and checked when built. Each field says everything about a
+# setting: flags, --help, reports, README's table and the lists of attributes are generated from it.
 @with_attributes
 @dataclass(frozen=True)
 class LadderConfig(CheckedConfig):
@@ -141,13 +125,14 @@ class LadderConfig(CheckedConfig):
 
     ``layers`` are those from 1 to L, as objects or in their text form, see ``ladder_jax.layers``;
     numbers stand for dense layers. ``denoising_weights`` are λ(0)…λ(L), 0 for no cost. The decoder
-    is built from the top down to the lowest layer that has a cost: all zeros is the supervised
-    baseline, only the last non-zero is the Γ-model. Noise is added after the normalisation. A layer
-    with the combinator "none", see ``ladder_jax.combinators``, has no ẑ and no cost, whatever its
-    λ, and the layer below it gets no u.
+    is built from the top down to the lowest layer that has a cost: if all weights are zero, the
+    network is the supervised baseline; if only the last is non-zero, it is the Γ-model. Noise is
+    added after the normalisation. A layer with the combinator "none", see
+    ``ladder_jax.combinators``, has no ẑ and no cost, whatever its λ, and the layer below it gets no
+    u.
 
     Raises:
-      ConfigError: a field that cannot be used, or fields that do not fit each other.
+      ConfigError: a field cannot be used, or fields do not fit each other.
     """
 
     layers: tuple[Layer, ...] = setting(
@@ -192,6 +177,7 @@ class LadderConfig(CheckedConfig):
         _ = self.levels  # a combinator that cannot be used raises here
 
     def _check_per_layer(self, field: str, count: int, problem: str) -> None:
+        """Checks the length of a tuple and collapses one with equal values."""
         values = getattr(self, field)
         if not isinstance(values, tuple):
             return
@@ -213,7 +199,7 @@ class LadderConfig(CheckedConfig):
 
     @property
     def num_classes(self) -> int:
-        """Units of the top layer."""
+        """Number of units of the top layer."""
         return self.shapes[-1][-1]
 
     @property
@@ -252,7 +238,7 @@ class LadderConfig(CheckedConfig):
         return tuple(i for i, level in enumerate(self.levels) if level is not None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; ``from_json`` turns them back."""
+        """Returns plain values for ``json.dumps``, which ``from_json`` reads."""
         return super().to_json() | {"layers": [str(layer) for layer in self.layers]}
 
 
@@ -261,14 +247,14 @@ class LadderConfig(CheckedConfig):
 class TrainConfig(CheckedConfig):
     """How a ladder network is trained and evaluated.
 
-    A set with fewer labelled rows than ``labelled_batch_size`` has all of them in each step.
+    If there are fewer labelled rows than ``labelled_batch_size``, each step has all of them.
     ``labelled_order`` is "same" in the authors' code; "independent" draws a second order. With
-    ``validation`` rows the test set is not touched. An epoch has at most as many steps as the
-    unlabelled set gives; a shorter one takes other rows each time. On CPUs
+    ``validation`` rows the test set is not touched. An epoch has at most as many steps as one pass
+    over the unlabelled set; shorter epochs take different rows each time. On CPUs
     ``matmul_precision`` has no effect.
 
     Raises:
-      ConfigError: a field that cannot be used.
+      ConfigError: a field cannot be used.
     """
 
     labels: int | str = setting(

@@ -1,8 +1,4 @@
-"""Errors a user can cause and mend.
-
-Each message is one line that names the field, the value it had and what to do.
-Everything else that is raised is a bug of this package.
-"""
+"""Defines the errors that a user can cause and fix, and checks of settings that raise them."""
 
 from __future__ import annotations
 
@@ -15,8 +11,10 @@ from numbers import Integral, Real
 from typing import Any
 
 
+# Each message is one line that names the field, the value it had and what to do. Everything else
+# that is raised is a bug of this package.
 class LadderError(Exception):
-    """Base of all errors that are the caller's to mend."""
+    """Base of all errors that the caller can fix."""
 
 
 class ConfigError(LadderError, ValueError):
@@ -56,7 +54,7 @@ class StoppedError(LadderError):
 
 
 def no_space(error: BaseException) -> bool:
-    """Whether it, or what it came from, says that a disk, quota or file size is used up."""
+    """Returns whether an error or its cause reports that a disk, quota or file size is used up."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     text = str(error)
     own = isinstance(error, OSError) and error.errno in full
@@ -67,7 +65,7 @@ def no_space(error: BaseException) -> bool:
 
 @contextmanager
 def while_writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns an ``OSError`` into a ``RunError`` that says what to do about that file."""
+    """Turns an ``OSError`` into a ``RunError`` that says what to do about the file."""
     try:
         yield
     except OSError as error:
@@ -80,6 +78,7 @@ def while_writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _short(value: Any, limit: int = 80) -> str:
+    """Returns a value as one line of at most ``limit`` characters."""
     if isinstance(value, (list, tuple)):
         text = ",".join(str(item) for item in value)
     else:
@@ -92,21 +91,18 @@ def _short(value: Any, limit: int = 80) -> str:
 
 
 Check = Callable[[str, Any], Any]
-"""Takes the name of a setting and a value; returns the value to keep, or raises ``ConfigError``.
-
-The functions below are such checks or make one.
-"""
+"""Takes a setting's name and value; returns the value to keep, or raises ``ConfigError``."""
 
 
 def sequence(field: str, values: Any) -> tuple[Any, ...]:
-    """The values of a list as a tuple; a string is not taken for one."""
+    """Checks that the value is a list, not a string, and returns it as a tuple."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ConfigError(field, values, "a list is needed")
     return tuple(values)
 
 
 def number(field: str, value: Any) -> float:
-    """The value as a float, finite and not below 0."""
+    """Checks that the value is finite and not below 0, and returns it as a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(field, value, "not a number")
     try:
@@ -119,12 +115,12 @@ def number(field: str, value: Any) -> float:
 
 
 def numbers(field: str, values: Any) -> tuple[float, ...]:
-    """The values as floats, each checked as by ``number``."""
+    """Checks each value with ``number`` and returns them as a tuple."""
     return tuple(number(field, value) for value in sequence(field, values))
 
 
 def whole(field: str, value: Any, least: int, hint: str = "") -> int:
-    """The value as an int, from ``least`` to below 2^31; ``hint`` names what else would do."""
+    """Checks for an integer from ``least`` to below 2^31; ``hint`` names an allowed alternative."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ConfigError(
             field, value, f"a whole number of at least {least} is needed {hint}".strip()
@@ -135,12 +131,12 @@ def whole(field: str, value: Any, least: int, hint: str = "") -> int:
 
 
 def whole_numbers(field: str, values: Any) -> tuple[int, ...]:
-    """The values as whole numbers of at least 1, each checked as by ``whole``."""
+    """Checks that the values are integers of at least 1 and returns them as a tuple."""
     return tuple(whole(field, value, 1) for value in sequence(field, values))
 
 
 def choice(field: str, value: Any, choices: Iterable[str]) -> str:
-    """The value, if it is one of the choices."""
+    """Checks that the value is one of the choices."""
     names = list(choices)
     if not isinstance(value, str) or value not in names:
         raise ConfigError(field, value, f"choose one of: {', '.join(names)}")
@@ -171,10 +167,10 @@ def positive(field: str, value: Any) -> float:
 
 
 def at_least(least: int) -> Check:
-    """Checks that a value is a whole number, not below ``least``."""
+    """Returns a check that a value is an integer, not below ``least``."""
     return lambda field, value: whole(field, value, least)
 
 
 def one_of(choices: Iterable[str]) -> Check:
-    """Checks that a value is one of the choices."""
+    """Returns a check that a value is one of the choices."""
     return lambda field, value: choice(field, value, choices)

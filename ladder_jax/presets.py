@@ -15,15 +15,15 @@ from ladder_jax.errors import ConfigError
 from ladder_jax.layers import Dense, Shape, parse_layer
 
 MODELS = ("ladder", "bottom", "gamma", "baseline")
-"""Full ladder, denoising cost at the input only, at the top only (Γ), none."""
+"""Denoising costs at all layers, at the input only, at the top only (Γ), and none."""
 
 
 class DatasetFacts(NamedTuple):
-    """What is known of a data set before it is loaded; a user's files may have fewer rows."""
+    """Facts about a data set that are known before it is loaded."""
 
     shape: Shape  # height, width and channels of a row
     classes: int
-    rows: int  # in the training set
+    rows: int  # in the training set; a user's files may have fewer
 
 
 DATASETS = {
@@ -31,7 +31,7 @@ DATASETS = {
     "digits": DatasetFacts((8, 8, 1), 10, 1297),
     "mnist": DatasetFacts((28, 28, 1), 10, 60_000),
 }
-"""Every named data set."""
+"""Facts about every named data set."""
 
 PaperError = tuple[float, float | None]
 """Mean and standard deviation in per cent; None for the deviation of a single run."""
@@ -39,7 +39,7 @@ PaperError = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Preset:
-    """A row of a table.
+    """A row of the paper's tables, or of the project's own.
 
     Attributes:
       dataset: name for ``data.load``.
@@ -47,7 +47,7 @@ class Preset:
       labels: number of labels or "all".
       config: the network.
       train_config: how it is trained.
-      paper_error: the paper's test error, None where it has none.
+      paper_error: the paper's test error, or None if it has none.
     """
 
     dataset: str
@@ -85,6 +85,7 @@ _MNIST: dict[tuple[str, int | str], tuple[tuple[float, ...], float, PaperError]]
 
 
 def _mnist(model: str, labels: int | str) -> Preset:
+    """Returns a row of Table 1."""
     weights, hidden_noise, paper_error = _MNIST[model, labels]
     config = LadderConfig(_MLP, weights, input_noise=0.3, hidden_noise=hidden_noise)
     return Preset("mnist", model, labels, config, TrainConfig(labels=labels), paper_error)
@@ -114,6 +115,7 @@ def _conv_mnist(
     hidden_noise: float = 0.3,
     **training: float,
 ) -> Preset:
+    """Returns a row of Table 2."""
     config = LadderConfig(
         tuple(map(parse_layer, layers.split())),
         weights,
@@ -136,6 +138,7 @@ _CONV_MNIST = (
 def _cifar10(
     model: str, labels: int | str, weight: float, paper_error: PaperError, **training: float
 ) -> Preset:
+    """Returns a row of Table 3."""
     config = LadderConfig(
         tuple(map(parse_layer, _CONV_LARGE.split())),
         (*[0] * 12, weight),
@@ -164,6 +167,7 @@ _DIGITS = {
 
 
 def _digits(model: str) -> Preset:
+    """Returns a preset of the digits, which the paper does not have."""
     weights, noise = _DIGITS[model]
     config = LadderConfig(
         layers=(Dense(250), Dense(100), Dense(10)),
@@ -187,20 +191,20 @@ PRESETS: dict[str, Preset] = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of all presets."""
+    """Returns the names of all presets."""
     return tuple(PRESETS)
 
 
 def models(dataset: str) -> tuple[str, ...]:
-    """Names of the models that a data set has presets for."""
+    """Returns the names of the models that a data set has presets for."""
     return tuple(dict.fromkeys(p.model for p in PRESETS.values() if p.dataset == dataset))
 
 
 def get(name: str) -> Preset:
-    """The preset of that name.
+    """Returns the preset of that name.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: there is no such preset.
     """
     if name not in PRESETS:
         raise ConfigError("preset", name, f"not known; choose one of: {', '.join(PRESETS)}")
@@ -208,13 +212,13 @@ def get(name: str) -> Preset:
 
 
 def for_labels(dataset: str, model: str, labels: int | str) -> Preset:
-    """The row for that many labels, or that of the nearest smaller number.
+    """Returns the preset for that many labels, or for the nearest smaller number.
 
-    Below the smallest row, the smallest. ``labels`` of the returned preset is the row's own;
-    its ``train_config`` has the number asked for.
+    Below the smallest number it is the preset for the smallest. ``labels`` of the returned preset
+    is its own number; its ``train_config`` has the requested one.
 
     Raises:
-      ConfigError: no such model for this data set.
+      ConfigError: the data set has no such model.
     """
     rows = {p.labels: p for p in PRESETS.values() if (p.dataset, p.model) == (dataset, model)}
     if not rows:

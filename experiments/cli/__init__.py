@@ -1,1 +1,1 @@
-"""What the commands share: flags, console, progress, signals."""
+"""Shared parts of the commands: flags, console, progress and signals."""

@@ -1,4 +1,4 @@
-"""What a training command shows: configuration, progress, result, one-line errors."""
+"""Shows configuration, progress, result and one-line errors of a training command."""
 
 from __future__ import annotations
 
@@ -24,13 +24,7 @@ from ladder_jax.train.plan import trained_at_once, with_seeds
 
 
 def main(dataset: str, values: flags.FlagValues, about: str) -> None:
-    """Flags → configuration → one library call → table. Exits 1 on a user's mistake.
-
-    Args:
-      dataset: name for ``data.load``.
-      values: as from ``common_flags.define``.
-      about: the command's docstring, for ``--help``.
-    """
+    """Runs a training command for the data set, and exits with status 1 on a user's mistake."""
     parse(values, about)
     try:
         chosen = settings(dataset, values)
@@ -46,10 +40,10 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
                 chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
             )
         if summary and _lacks_weights(chosen.workdir):
-            summary = None  # they are made anew
+            summary = None  # training restores them from the checkpoint
         load = functools.partial(lj.data.load, dataset, data_dir=values.data_dir)
         data = load() if summary is None else None
-        if values.distributed:  # with the data at hand, so that nobody waits for them
+        if values.distributed:  # after loading, so that no process waits for the data of another
             join(values, chosen.workdir)
             if not all_have(summary is not None, chosen.workdir) and summary:
                 summary, data = None, load()  # not all see it: train_and_evaluate says so
@@ -67,7 +61,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
                 print("this run was finished before; its result:")
     except lj.LadderError as error:
         fail(str(error))
-    except KeyboardInterrupt:  # before there was anything to save
+    except KeyboardInterrupt:  # before there is anything to save
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         leave_pipe()
@@ -80,13 +74,13 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
 
 
 def _lacks_weights(workdir: str) -> bool:
-    """Whether a finished run has lost its model and has what it can be made from."""
+    """Returns whether a finished run has lost its model but has a checkpoint to restore it."""
     found = [os.path.exists(os.path.join(workdir, n)) for n in ("weights.msgpack", "checkpoints")]
     return found == [False, True]
 
 
 def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
-    """Trains with progress on the terminal, see ``training``."""
+    """Trains and shows progress on the terminal."""
     mirror = Mirror(chosen.workdir) if chosen.tensorboard and lj.hosts.is_first_process() else None
     with training(quiet, mirror, _ways(chosen, data)) as watched:
         return lj.train_and_evaluate(
@@ -102,7 +96,7 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
 
 
 def _ways(chosen: Settings, data: lj.Dataset) -> tuple[str, ...]:
-    """On what and how it is trained, and which setting does nothing there."""
+    """Returns lines on the devices, the kind of training, and settings without effect there."""
     training, runs = chosen.train_config, with_seeds(chosen.train_config, chosen.num_seeds)
     at_once = trained_at_once(chosen.parallel, runs, data)
     layout = chosen.parallel.layout(len(runs) if at_once else 1)
@@ -118,15 +112,7 @@ def _ways(chosen: Settings, data: lj.Dataset) -> tuple[str, ...]:
 def training(
     quiet: bool, mirror: Mirror | None = None, ways: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Keywords that let a training call show progress and obey signals, while it lasts.
-
-    Ctrl-C and SIGTERM save before they end the command.
-
-    Args:
-      quiet: shows nothing.
-      mirror: is told of the progress as well.
-      ways: what is used, and other lines to show before.
-    """
+    """Yields keywords that make a training call show progress and, when stopped, save its state."""
     stop = _StopOnSignal()
     show = None if quiet else Bar() if _on_terminal() else Lines()
     if show:
@@ -146,12 +132,13 @@ def training(
 
 
 def _on_terminal() -> bool:
+    """Returns whether a progress bar can be shown."""
     # Some pseudo-terminals have no width, and no bar fits into that.
     return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def fail(message: str) -> NoReturn:
-    """One line on stderr, status 1."""
+    """Prints one line on stderr and exits with status 1."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     if lj.hosts.are_several():
         os._exit(1)  # an orderly exit would wait for processes that may be gone
@@ -159,7 +146,7 @@ def fail(message: str) -> NoReturn:
 
 
 def describe(chosen: Settings) -> str:
-    """The resolved configuration as aligned lines."""
+    """Returns the resolved configuration as aligned lines."""
     rows = chosen.config.to_json() | chosen.train_config.to_json()
     if chosen.num_seeds == 1:
         rows |= {"data_seed": chosen.train_config.split_seed}
@@ -174,7 +161,7 @@ def describe(chosen: Settings) -> str:
 
 
 def layer_table(config: lj.LadderConfig) -> str:
-    """Shape, parameters, denoising weight λ, noise and combinator of each layer."""
+    """Returns a table of the layers with their shapes, parameters, λ, noise and combinators."""
     kinds = ["input", *map(str, config.layers)]
     width = max(12, *(len(kind) + 1 for kind in kinds))
     head = f"{'layer':7}{'kind':{width}}{'shape':12}{'parameters':>12}{'λ':>8}{'noise':>7}"
@@ -191,7 +178,7 @@ def layer_table(config: lj.LadderConfig) -> str:
 
 
 def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
-    """Error by kind of statistics, beside the paper's where this is a row of its tables."""
+    """Returns the errors by kind of statistics, with the paper's error if it has one."""
     held_out = chosen.train_config.validation > 0
     kind = "validation" if held_out else "test"
     finished = [run for run in summary["runs"] if "reason" not in run]
@@ -217,17 +204,12 @@ def result_table(chosen: Settings, summary: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    """Returns a value as text."""
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def parse(values: flags.FlagValues, about: str, words: Sequence[str] = ()) -> list[str]:
-    """Parses the command line; --help prints and ends, a mistake is one line.
-
-    Args:
-      values: the flags, as defined.
-      about: the command's docstring.
-      words: names of the words that the command takes beside its flags.
-    """
+    """Parses the command line, whose positional arguments are ``words``, or shows --help."""
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in sys.argv[1:]):
         with suppress(BrokenPipeError):  # head, say, has seen enough
             print(f"{about.strip()}\n\n{help_text(values)}", flush=True)
@@ -247,7 +229,7 @@ def parse(values: flags.FlagValues, about: str, words: Sequence[str] = ()) -> li
 
 
 def leave_pipe() -> NoReturn:
-    """Ends a command whose reader (head, say) has seen enough."""
+    """Ends a command whose reader (``head``, say) has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
 
@@ -261,6 +243,7 @@ class _StopOnSignal:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
+        """Notes the signal and restores its default action."""
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
         # Not print: it may interrupt a write to the same stream.
@@ -268,17 +251,8 @@ class _StopOnSignal:
 
 
 def write_figures_and_report(workdir: str, data: lj.Dataset | None) -> str | None:
-    """Writes figures/ (where matplotlib is installed) and report.html.
-
-    The run is finished and its result is on the disk: what goes wrong here is a warning.
-
-    Args:
-      workdir: the run folder.
-      data: those of the run; None leaves out the pictures of rows.
-
-    Returns:
-      Path of the report, None if there is none.
-    """
+    """Writes figures/ and report.html and returns the path of the report, or None without it."""
+    # The run is finished and its result is on the disk, so what fails here is only a warning.
     try:
         if importlib.util.find_spec("matplotlib"):
             lj.plots.write_figures(workdir, data)

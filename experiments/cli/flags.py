@@ -1,7 +1,4 @@
-"""Flags that every training command has, and the configuration they describe.
-
-python experiments/cli/flags.py    writes README's table of flags anew
-"""
+"""Defines the training commands' flags; run as a script, it updates README's table of them."""
 
 from __future__ import annotations
 
@@ -36,26 +33,26 @@ _KINDS = {"bool": bool, "float": float, "int": int}  # by the type of a field, i
 
 
 class Group:
-    """Defines flags under a heading. Groups appear in the order of their first flag."""
+    """Defines flags under a heading; groups appear in the order of their first flag."""
 
     def __init__(self, values: flags.FlagValues, heading: str):
         self._where: dict[str, Any] = {"flag_values": values, "module_name": heading}
 
     def flag(self, kind: type, name: str, default: Any, about: str, **more: Any) -> None:
-        """A flag that takes a value of that kind; of a list, words with commas between them."""
+        """Defines a flag with a value of that kind; a list is words with commas between them."""
         _DEFINE[kind](name, default, about, **more, **self._where)
 
     def settings(self, *names: str, default: Any = None) -> None:
-        """The flags of fields of ``LadderConfig`` or ``TrainConfig``."""
+        """Defines the flags of fields of ``LadderConfig`` or ``TrainConfig``."""
         for field in map(SETTINGS.__getitem__, names):
-            # What has no kind of its own is text, parsed by ``given``.
+            # A field of any other type is text that ``given`` parses.
             kind = _KINDS.get(field.type.removesuffix(" | None"), str)
             about = field.metadata["help"]
             self.flag(kind, field.name, default, about[0].upper() + about[1:])
 
 
 def help_text(values: flags.FlagValues) -> str:
-    """All flags, group by group."""
+    """Returns all flags, group by group, as --help shows them."""
     groups = values.flags_by_module_dict()
     alone = len(groups) == 1
     blocks = []
@@ -67,7 +64,7 @@ def help_text(values: flags.FlagValues) -> str:
 
 
 def markdown(values: flags.FlagValues) -> str:
-    """All flags as a table."""
+    """Returns all flags as a Markdown table."""
     lines = ["| flag | meaning |", "|---|---|"]
     for heading, own in values.flags_by_module_dict().items():
         lines.append(f"| **{heading}** | |")
@@ -77,7 +74,7 @@ def markdown(values: flags.FlagValues) -> str:
 
 
 def _described(flag: flags.Flag) -> tuple[str, str]:
-    """How a flag is written and what it means, with its default."""
+    """Returns how a flag is written, and what it means with its default."""
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     about = flag.help.rstrip(".")
     if flag.default not in (None, False, "", []) and "default" not in about:
@@ -87,6 +84,7 @@ def _described(flag: flags.Flag) -> tuple[str, str]:
 
 
 def _lines(name: str, about: str) -> list[str]:
+    """Returns a flag's wrapped lines of --help."""
     found = textwrap.wrap(about, _WIDTH - _COLUMN, break_on_hyphens=False) or [""]
     first = f"  {name}".ljust(_COLUMN)
     if len(first) > _COLUMN:
@@ -103,38 +101,21 @@ _WITHOUT_FLAG = ("input_shape", "steps_per_epoch")
 
 
 class Settings(NamedTuple):
-    """What a command line describes.
+    """The configuration that a command line describes."""
 
-    Attributes:
-      preset: the row of a table that the settings started from.
-      config: the network.
-      train_config: how it is trained.
-      note: where settings came from, if not from the row of that number of labels.
-      workdir: the run folder.
-      num_seeds: how many runs, with seeds from ``train_config.seed`` up.
-      parallel: on which devices, and whether several seeds at once.
-      saving: keywords of ``lj.train_and_evaluate`` about checkpoints.
-      tensorboard: whether the metrics are written for TensorBoard too.
-    """
-
-    preset: lj.presets.Preset
+    preset: lj.presets.Preset  # the row of a table that the settings started from
     config: lj.LadderConfig
     train_config: lj.TrainConfig
-    note: str
+    note: str  # where settings are from, if the row has another number of labels
     workdir: str
-    num_seeds: int = 1
+    num_seeds: int = 1  # seeds from ``train_config.seed`` up
     parallel: lj.Parallel = lj.Parallel()
-    saving: Mapping[str, Any] = MappingProxyType({})
+    saving: Mapping[str, Any] = MappingProxyType({})  # keywords about checkpoints
     tensorboard: bool = False
 
 
 def define(dataset: str, labels: str) -> flags.FlagValues:
-    """The flags, with the default number of labels. Others default to the preset's value.
-
-    Args:
-      dataset: name of the data set, for its models.
-      labels: default of --labels.
-    """
+    """Defines the flags for a data set; flags without a default take the preset's value."""
     values = flags.FlagValues()
     group = Group(values, "Common")
     models = lj.presets.models(dataset)
@@ -162,6 +143,7 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
 
 
 def _define_running(group: Group) -> None:
+    """Defines the flags of devices and the run folder."""
     group.flag(str, "devices", None, "Number or all (default: 1; several seeds: all).")
     group.flag(str, "parallel", "jit", "How several devices share a run: jit or pmap.")
     group.flag(str, "seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
@@ -181,11 +163,7 @@ def _define_running(group: Group) -> None:
 
 
 def settings(dataset: str, values: flags.FlagValues) -> Settings:
-    """The configuration that parsed flags describe.
-
-    Raises:
-      LadderError: a value that cannot be used.
-    """
+    """Returns the configuration that parsed flags describe."""
     labels = _count("labels", values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
     config = dataclasses.replace(preset.config, **_network(preset, values))
@@ -214,18 +192,14 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
 
 
 def check_known(dataset: str, chosen: Settings) -> None:
-    """Checks what is known of a data set before it is loaded.
-
-    Raises:
-      ConfigError: not a unit for each class, or more rows than there are.
-    """
+    """Checks the configuration against the facts that are known before the data are loaded."""
     facts, training = lj.presets.DATASETS[dataset], chosen.train_config
     check_classes(chosen.config, dataset, facts.classes)
     check_counts(training.labels, training.validation, facts.classes, facts.rows)
 
 
 def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:
-    """The fields of the network that flags change."""
+    """Returns the fields of the network that flags change."""
     network = given(values, [field.name for field in dataclasses.fields(lj.LadderConfig)])
     if "layers" in network:
         network = _other_layers(preset, network.pop("layers")) | network
@@ -233,10 +207,8 @@ def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, A
 
 
 def _other_layers(preset: lj.presets.Preset, text: str) -> dict[str, Any]:
-    """Other layers in the preset: the λ of its two lowest and of its top, the rest between.
-
-    An image layer at the bottom takes the rows as images, a dense one as the preset does.
-    """
+    """Returns other layers for a preset, with its λ for the two lowest, the top and the rest."""
+    # An image layer at the bottom takes the rows as images, a dense one as the preset does.
     layers = tuple(lj.layers.parse_layer(word) for word in text.replace(",", " ").split())
     low, high, *rest, top = preset.config.denoising_weights
     between = [rest[0] if rest else high] * max(0, len(layers) - 2)
@@ -248,11 +220,7 @@ def _other_layers(preset: lj.presets.Preset, text: str) -> dict[str, Any]:
 
 
 def given(values: flags.FlagValues, names: Iterable[str]) -> dict[str, Any]:
-    """Those of the settings that have a flag and were set, as the configurations take them.
-
-    Raises:
-      ConfigError: a list of numbers that is none.
-    """
+    """Returns the settings among ``names`` that have a flag and were set, as parsed values."""
     found = {name: values[name].value for name in names if name in values}
     return {
         name: _PARSERS[name](name, value) if name in _PARSERS else value
@@ -262,11 +230,12 @@ def given(values: flags.FlagValues, names: Iterable[str]) -> dict[str, Any]:
 
 
 def devices(text: str | None) -> int | str | None:
-    """The flag of that name, as ``lj.Parallel`` takes it."""
+    """Returns the value of the flag --devices, as ``lj.Parallel`` takes it."""
     return None if text is None else _count("devices", text)
 
 
 def _count(field: str, text: str) -> int | str:
+    """Parses an integer or "all"."""
     if text == "all":
         return text
     try:
@@ -276,6 +245,7 @@ def _count(field: str, text: str) -> int | str:
 
 
 def _numbers(field: str, text: str) -> tuple[float, ...]:
+    """Parses numbers with commas or spaces between them."""
     try:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
@@ -283,10 +253,11 @@ def _numbers(field: str, text: str) -> tuple[float, ...]:
 
 
 def _one_or_more(values: tuple[Any, ...]) -> Any:
+    """Returns a single value instead of a tuple of one."""
     return values[0] if len(values) == 1 else values
 
 
-# Of the flags that take more than a word or a number.
+# Parsers of the flags that take more than a word or a number.
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "labels": _count,
     "denoising_weights": _numbers,
@@ -296,7 +267,7 @@ _PARSERS: dict[str, Callable[[str, str], Any]] = {
 
 
 def with_table(readme: str) -> str:
-    """README's text with the table of flags as it should be."""
+    """Returns README's text with an updated table of flags."""
     before, start, rest = readme.partition("<!-- flags -->\n")
     _, end, after = rest.partition("<!-- end of flags -->\n")
     return before + start + markdown(define("mnist", "100")) + end + after

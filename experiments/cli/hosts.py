@@ -1,4 +1,4 @@
-"""How a command becomes one process of a run on several hosts, and what it says meanwhile."""
+"""Makes a command one process of a run on several hosts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,14 @@ _FLAGS = ("coordinator", "process_id", "num_processes", "heartbeat_seconds")
 
 
 def check_flags(values: flags.FlagValues) -> None:
-    """Refuses flags of several hosts in a command that joins none.
-
-    Raises:
-      ConfigError: one is given without --distributed.
-    """
+    """Raises ``ConfigError`` if a flag of several hosts is given without --distributed."""
     for name in _FLAGS:
         if values[name].present and not values.distributed:
             raise lj.ConfigError(name, values[name].value, "goes with --distributed; add that")
 
 
 def join(values: flags.FlagValues, workdir: str) -> None:
-    """Waits for the other processes; a signal ends the command at once meanwhile.
-
-    Args:
-      values: the flags of the command.
-      workdir: of the run, for the message where JAX aborts.
-
-    Raises:
-      ConfigError: as of ``lj.hosts.initialize``.
-    """
+    """Waits for the other processes; a signal meanwhile ends the command at once."""
     if not values.quiet:
         print("waiting for the other processes, five minutes at most", flush=True)
     count = f"all {values.num_processes}" if values.num_processes else "all"
@@ -51,17 +39,14 @@ def join(values: flags.FlagValues, workdir: str) -> None:
 
 
 def all_have(found: bool, workdir: str) -> bool:
-    """Whether all processes found what this one did or did not; all ask at once.
-
-    Raises:
-      PeerError: another process is gone.
-    """
+    """Returns whether ``found`` is true in all processes, each of which has to call this."""
     with lj.hosts.naming_lost_peers(lj.hosts.kept_in(workdir)):
         return not lj.hosts.any_process(not found)
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
+    """Restores the default action of signals for the duration of the block."""
     # JAX waits in C++, where Python's handlers do not run; there is nothing to save yet.
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -78,13 +63,8 @@ _kept: list[Callable[[int], None]] = []  # C holds no reference
 
 
 def say_when_aborted(message: str) -> None:
-    """Lets the process end with that line and status 1 where it would be aborted; again: anew.
-
-    Python's own handlers do not do: they run in the main thread, later, and abort() is final.
-
-    Args:
-      message: what happened, and what to do.
-    """
+    """Sets the message with which the process exits with status 1 instead of aborting."""
+    # Python's own handlers cannot do this: they run later, in the main thread; abort() is final.
     text = f"error: {message}\n".encode()
 
     def end(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What is shown while a run trains: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run, as a bar on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 60
 
 
 def _shown(metrics: dict[str, Any]) -> dict[str, float]:
-    """Costs and, with held-out rows, the error of an epoch."""
+    """Returns the costs of an epoch and, with validation rows, the error."""
     names = sorted(
         (name for name in metrics if name.startswith("cost/")),
         key=lambda name: (name != "cost/total", name != "cost/supervised", name),
@@ -25,11 +25,12 @@ def _shown(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def _cost_text(costs: dict[str, float]) -> str:
+    """Returns costs as text."""
     return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
 
 
 def _seed_text(progress: lj.Progress) -> str:
-    """Which runs are trained, where a command trains several."""
+    """Returns which seeds are trained, if the command trains several."""
     if progress.seeds > 1:
         line = progress.metrics  # within an epoch the costs are means over the seeds
         whose = f"costs of seed {line.get('seed', progress.seed)}" if line else "mean costs"
@@ -38,7 +39,7 @@ def _seed_text(progress: lj.Progress) -> str:
 
 
 class Lines:
-    """A plain line per epoch, and one a minute where an epoch takes longer."""
+    """Prints a line per epoch, and one per minute if an epoch takes longer."""
 
     def __init__(self) -> None:
         self.first = True
@@ -59,7 +60,7 @@ class Lines:
             return
         epochs = progress.steps * line["epoch"] // progress.step
         per_epoch = progress.step // line["epoch"]
-        seconds = line["seconds"] * progress.seeds  # a line has its run's part of them
+        seconds = line["seconds"] * progress.seeds  # a line has one seed's share of the time
         speed = per_epoch * progress.rows / max(seconds, 1e-9)
         left = (epochs - line["epoch"]) * seconds
         print(
@@ -73,7 +74,7 @@ class Lines:
 
 
 class Bar:
-    """A progress bar counted in examples."""
+    """Shows a progress bar counted in examples."""
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -103,11 +104,13 @@ class Bar:
         self.bar.update(chunk)
 
     def close(self) -> None:
+        """Closes the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 def _duration(seconds: float) -> str:
+    """Returns seconds as text."""
     minutes, seconds = divmod(int(np.ceil(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

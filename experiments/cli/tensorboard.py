@@ -1,4 +1,4 @@
-"""metrics.jsonl as TensorBoard shows it, in the folder tensorboard/ of a run."""
+"""Copies metrics.jsonl to the folder tensorboard/ of a run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,7 @@ from ladder_jax.storage import files
 
 
 class Mirror:
-    """Writes what is new in a run's metrics.jsonl, whenever it is called.
-
-    The folder is made anew by each process, from the first epoch on: it holds nothing that
-    metrics.jsonl does not.
-
-    Args:
-      workdir: the run folder.
-
-    Raises:
-      ConfigError: tensorboardX is not installed.
-    """
+    """Writes new lines of a run's metrics.jsonl for TensorBoard whenever it is called."""
 
     def __init__(self, workdir: str):
         try:
@@ -36,13 +26,14 @@ class Mirror:
         self._done: dict[int, int] = {}
 
     def __call__(self, progress: lj.Progress) -> None:
-        """As ``on_progress`` of ``lj.train_and_evaluate``: after each epoch."""
+        """Writes what is new after each epoch, as ``on_progress`` of ``lj.train_and_evaluate``."""
         if progress.metrics is not None:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Writes what is new; of a finished run everything."""
+        """Writes what is new; for a finished run this is everything."""
         with while_writing(self._folder):
+            # Each process writes the folder from the first epoch on: it has only metrics.jsonl.
             if not self._started and self._folder.is_dir():
                 shutil.rmtree(self._folder)
             self._started = True
@@ -50,11 +41,12 @@ class Mirror:
                 self._write(seed, lines)
 
     def close(self) -> None:
-        """Leaves complete files."""
+        """Completes the files."""
         for writer in self._writers.values():
             writer.close()
 
     def _write(self, seed: int, lines: list[dict[str, Any]]) -> None:
+        """Writes the lines of a seed that are not written yet."""
         done = self._done.get(seed, 0)
         if done == len(lines):
             return

@@ -1,1 +1,1 @@
-"""Users' own files: reading them, and predictions for them."""
+"""Reads users' own files and writes predictions for them."""

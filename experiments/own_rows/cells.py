@@ -1,4 +1,4 @@
-"""Columns of a file of texts while it is read: numbers, or codes of a few texts."""
+"""Holds the columns of a text file while it is read, as numbers or as codes of a few texts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d[\d.]*,\d+")
 
 
 def show(value: str, limit: int = 40) -> str:
-    """A text of a file, fit for one line."""
+    """Returns a text from a file, quoted and short enough for one line."""
     return repr(value if len(value) <= limit else value[: limit - 1] + "…")
 
 
 def some(names: Iterable[str], most: int = 20) -> str:
-    """Names with commas between them, the first of many."""
+    """Returns the first names with commas between them."""
     names = list(names)
     parts = (name if name.isprintable() else show(name) for name in names[:most])
     shown = ", ".join(part if len(part) <= 40 else part[:39] + "…" for part in parts)
@@ -35,23 +35,23 @@ def some(names: Iterable[str], most: int = 20) -> str:
 
 
 def is_absent(text: str) -> bool:
-    """Whether a cell says that there is no value."""
+    """Returns whether a cell means that there is no value."""
     return text.lower() in _ABSENT
 
 
 def is_no_label(text: str) -> bool:
-    """Whether a label looks as if it meant that there is none."""
+    """Returns whether a label looks as if it means that there is none."""
     return text.lower() in _NO_LABEL
 
 
 def plain(text: str) -> str:
-    """Whole numbers without the .0 that pandas gives to columns with gaps."""
+    """Removes the .0 that pandas appends to integers in columns with gaps."""
     found = _WHOLE.fullmatch(text)
     return found[1] if found else text
 
 
 def number(text: str) -> float | None:
-    """What a cell holds: NaN if it is absent, None if it is text."""
+    """Parses a cell: NaN if it is absent, None if it is text."""
     try:
         return math.nan if is_absent(text) else None if "_" in text else float(text)
     except ValueError:
@@ -59,54 +59,38 @@ def number(text: str) -> float | None:
 
 
 class Cells:
-    """One column while a file is read.
-
-    More than 50 different texts are numbers or an error, unless the kind is text. So no cell is
-    kept as text, and a file needs at most 8 bytes per cell.
-
-    Args:
-      path: for messages.
-      name: of the column.
-      lines: of the rows in the file; the caller extends it before each `add`.
-      kind: number, text, or None to find out.
-    """
+    """One column while a file is read, with at most 8 bytes per cell."""
 
     def __init__(self, path: Any, name: str, lines: Sequence[int], kind: str | None = None):
+        # ``lines`` are line numbers of the rows; the caller extends them before each `add`.
         self.where, self.name, self.lines = f"{path}: column {name}", name, lines
-        self.kind, self.free = kind, kind is None
+        self.kind, self.free = kind, kind is None  # number, text, or None to find out
         self.texts: dict[str, int] = {}
         self.parts: list[Array] = []
         self.doubt = ""  # about the kind, for a note
 
     def add(self, cells: Sequence[str]) -> None:
-        """Takes the next rows.
-
-        Raises:
-          DataError: text among numbers.
-        """
+        """Adds the cells of the next rows."""
         if self.kind == "number":
             self.parts.append(self._numbers(cells))
             return
         texts = self.texts
         codes = [texts.setdefault(cell, len(texts)) for cell in map(str.strip, cells)]
         self.parts.append(np.array(codes, np.int32))
+        # More different texts must be numbers, so that a column needs at most 8 bytes per cell.
         if self.kind is None and len(texts) > MAX_CATEGORIES:
             self._settle()
 
     def codes(self) -> Array:
-        """Of each row, in the order of `texts`."""
+        """Returns the code of each row, an index into `texts`."""
         return np.concatenate(self.parts)
 
     def line(self, text: str) -> int:
-        """Where a text occurs first."""
+        """Returns the line in which a text occurs first."""
         return self.lines[int(np.argmax(self.codes() == self.texts[text]))]
 
     def finish(self) -> None:
-        """Makes `data` of what was read: numbers, or places in `categories`, -1 for none.
-
-        Raises:
-          DataError: infinite numbers, decimal commas.
-        """
+        """Sets `data` to numbers, or to indices into `categories` with -1 for no value."""
         if self.kind is None:
             self._settle(last=True)
         self.data, self.parts = np.concatenate(self.parts), []
@@ -124,10 +108,11 @@ class Cells:
         self.data = np.array([index[name] for name in names])[self.data]
 
     def absent(self) -> npt.NDArray[np.bool_]:
-        """Rows without a value."""
+        """Returns a mask of the rows without a value."""
         return np.isnan(self.data) if self.categories is None else self.data < 0
 
     def _numbers(self, cells: Sequence[str]) -> Array:
+        """Parses cells as numbers."""
         try:
             if "_" not in "".join(cells):
                 return np.fromiter(map(float, cells), np.float64, len(cells))
@@ -140,7 +125,7 @@ class Cells:
         return np.array(values, np.float64)
 
     def _settle(self, last: bool = False) -> None:
-        """Finds out the kind from the texts so far."""
+        """Determines the kind from the texts so far."""
         values = {text: number(text) for text in self.texts}
         wrong = [text for text, value in values.items() if value is None]
         if not wrong:
@@ -156,6 +141,7 @@ class Cells:
             self.doubt = f" (most are numbers: is {first} a mistake?)"
 
     def _fail(self, text: str, line: int) -> NoReturn:
+        """Raises the ``DataError`` for a text among numbers."""
         problem = f"{self.where}: {show(text)} in line {line} is not a number"
         if _DECIMAL_COMMA.fullmatch(text):
             raise DataError(f"{problem}; write it with a decimal point, without other separators")

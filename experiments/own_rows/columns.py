@@ -1,4 +1,4 @@
-"""How columns become numbers: what a training file fixes, and its use on further rows."""
+"""Converts columns to numbers in the way that the training file determined."""
 
 from __future__ import annotations
 
@@ -14,45 +14,31 @@ from own_rows.cells import Array, Cells, is_no_label, plain, show, some
 
 
 class Column(NamedTuple):
-    """A column in use: `categories` as 0 and 1, or a number; '' is the category of no value."""
+    """A column in use, as a number or as one 0/1 column per category."""
 
     name: str
-    categories: tuple[str, ...] | None = None
-    median: float | None = None
+    categories: tuple[str, ...] | None = None  # '' is the category of missing values
+    median: float | None = None  # fills missing numbers
 
 
 class Columns(NamedTuple):
-    """How rows become numbers, as plain values.
+    """How rows become numbers, as plain values."""
 
-    Attributes:
-      features: columns of a CSV file, in the order of the training file.
-      label: name of the label column.
-      classes: the labels there, sorted.
-      unlabelled: labels that mean none; '' always does.
-      missing: error or median.
-      left_out: columns of the training file that are not used.
-      shape: of a row in an .npz file, which has no columns; None for CSV.
-    """
-
-    features: tuple[Column, ...] = ()
+    features: tuple[Column, ...] = ()  # in the order of the training file
     label: str | None = None
-    classes: tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ()
-    missing: str = "error"
-    left_out: tuple[str, ...] = ()
-    shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()  # sorted
+    unlabelled: tuple[str, ...] = ()  # labels that mean none; '' always does
+    missing: str = "error"  # or "median"
+    left_out: tuple[str, ...] = ()  # unused columns of the training file
+    shape: tuple[int, ...] | None = None  # of a row in an .npz file; None for CSV
 
     def to_json(self) -> dict[str, Any]:
-        """What ``json.dumps`` takes and ``from_json`` reads."""
+        """Returns plain values for ``json.dumps``, which ``from_json`` reads."""
         return self._asdict() | {"features": [column._asdict() for column in self.features]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Columns:
-        """The same columns again, also after ``json.loads``.
-
-        Raises:
-          DataError: it was not made by ``to_json``.
-        """
+        """Reads what ``to_json`` returned, also after ``json.loads``."""
         try:
             rest = {key: _tuples(part) for key, part in value.items()}
             features = (
@@ -65,11 +51,12 @@ class Columns(NamedTuple):
 
 
 def _tuples(value: Any) -> Any:
+    """Converts lists to tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def fit(cells: Iterable[Cells], missing: str) -> tuple[list[Column], list[str]]:
-    """How each useful column of a training file becomes numbers, and notes on the others."""
+    """Returns how each useful column of a training file becomes numbers, and notes on the rest."""
     features: list[Column] = []
     notes, empty, constant = [], [], []
     for column in cells:
@@ -100,11 +87,7 @@ def fit(cells: Iterable[Cells], missing: str) -> tuple[list[Column], list[str]]:
 def encode(
     features: Sequence[Column], cells: dict[str, Cells], missing: str
 ) -> tuple[npt.NDArray[np.float64], list[str]]:
-    """Rows (N, D) and notes on what was filled; takes the cells out of their dictionary.
-
-    Raises:
-      DataError: missing values where they are an error.
-    """
+    """Returns rows (N, D) and notes on filled values; takes the cells out of their dictionary."""
     if missing == "error":
         _check_absent([cells[column.name] for column in features])
     widths = [1 if column.categories is None else len(column.categories) for column in features]
@@ -133,10 +116,12 @@ def encode(
 
 
 def _values(rows: npt.NDArray[np.bool_], kind: str) -> str:
+    """Returns a number of values as text."""
     return f"{rows.sum()} {kind} value{'s' * bool(rows.sum() > 1)}"
 
 
 def _check_absent(cells: list[Cells]) -> None:
+    """Raises ``DataError`` if there are missing values."""
     counts = {column.name: int(column.absent().sum()) for column in cells}
     if not any(counts.values()):
         return
@@ -154,11 +139,8 @@ def _check_absent(cells: list[Cells]) -> None:
 def labels(
     cells: Cells, unlabelled: Collection[str], classes: Collection[str] = ()
 ) -> tuple[Array, Counter[str], list[str]]:
-    """Labels, None for none; rows of each class; notes. Without `classes`: to train with.
-
-    Raises:
-      DataError: a doubtful label, or fewer than two classes to train with.
-    """
+    """Returns labels (None if there is none), the number of rows of each class, and notes."""
+    # ``classes`` are those of the training file; without them these are the rows to train with.
     none, codes = {"", *unlabelled}, cells.codes()
     known = [text for text in classes or cells.texts if text not in none]
     whole = all(plain(text).lstrip("+-").isdecimal() for text in known)

@@ -1,4 +1,4 @@
-"""Lines and columns of a CSV file, checked."""
+"""Reads and checks the lines and columns of a CSV file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ from ladder_jax.errors import DataError
 from own_rows.cells import Cells, number, show, some
 
 _LABELS = ("label", "class", "target", "y")
-_BATCH = 4096  # rows that are texts at the same time
+_BATCH = 4096  # rows that are kept as text at the same time
 
 Records = Iterator[tuple[int, list[str]]]
 
 
 def near(name: str, names: Collection[str]) -> str:
-    """A question whether another name was meant, if there is one like it."""
+    """Returns a question whether a similar name was meant, if there is one."""
     lower = {other.lower(): other for other in names}
     found = difflib.get_close_matches(name.lower(), lower)
     return f" (did you mean {' or '.join(lower[word] for word in found)}?)" if found else ""
 
 
 def records(path: Path) -> Records:
-    """Line number and cells of each line with any text; the header comes first.
-
-    Raises:
-      DataError: lines of different lengths, damaged quoting, no text.
-    """
+    """Yields line number and cells of each line with any text; the header comes first."""
     line = width = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -65,17 +61,14 @@ def records(path: Path) -> Records:
 
 
 def _undecodable(path: Path) -> int:
+    """Returns the first line that is not UTF-8."""
     with path.open("rb") as stream:
         lines = enumerate((content.decode(errors="replace") for content in stream), 1)
         return next((line for line, text in lines if "\ufffd" in text), 1)
 
 
 def header(path: Path, rows: Records) -> list[str]:
-    """Names of the columns, '' where there is none.
-
-    Raises:
-      DataError: there is no header, or names occur twice.
-    """
+    """Returns the names of the columns, '' for a column without a name."""
     line, cells = next(rows, (1, []))
     names = [" ".join(cell.split()) for cell in cells]
     if not names:
@@ -102,17 +95,14 @@ def check_known(path: Path, why: str, names: Collection[str], known: Sequence[st
 
 
 def _are(names: Sequence[str]) -> str:
+    """Returns the end of a sentence on the columns that there are."""
     if len(names) == 1:
         return f"is only {show(names[0])}; put a comma, semicolon or tab between columns"
     return f"are: {some(name for name in names if name)}"
 
 
 def label_of(path: Path, names: list[str], label: str | None, ignore: Collection[str]) -> str:
-    """The label column.
-
-    Raises:
-      DataError: there is none, or it is unclear which.
-    """
+    """Returns the name of the label column."""
     if len(names) == 1:
         raise DataError(f"{path}: there {_are(names)}")
     if label:
@@ -131,11 +121,7 @@ def label_of(path: Path, names: list[str], label: str | None, ignore: Collection
 def kinds_of(
     path: Path, names: list[str], label: str, ignore: Collection[str], categorical: Collection[str]
 ) -> dict[str, str | None]:
-    """Columns to learn from, and what they hold if that is known.
-
-    Raises:
-      DataError: a name is unknown, or of the label.
-    """
+    """Returns the columns to learn from, and their kind if it is known."""
     for flag, chosen in (("--ignore_columns", ignore), ("--categorical", categorical)):
         check_known(path, f"named by {flag}", chosen, names)
         if label in chosen:
@@ -150,11 +136,7 @@ def kinds_of(
 def read(
     path: Path, rows: Records, names: list[str], kinds: Mapping[str, str | None]
 ) -> dict[str, Cells]:
-    """The cells of the columns in `kinds`.
-
-    Raises:
-      DataError: there are none, or they are not of their kind.
-    """
+    """Reads the cells of the columns in `kinds`."""
     lines = array("q")
     cells = {name: Cells(path, name, lines, kind) for name, kind in kinds.items()}
     while batch := list(itertools.islice(rows, _BATCH)):

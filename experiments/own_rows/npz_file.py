@@ -1,4 +1,4 @@
-"""Arrays of an .npz file, checked."""
+"""Reads and checks the arrays of an .npz file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,14 @@ _FREE = ("x_unlabeled", "X_unlabeled", "x_unlabelled", "X_unlabelled")
 def arrays(
     path: Path, use: str, shape: tuple[int, ...] | None = None
 ) -> tuple[tuple[Array, Array | None, Array | None], list[str]]:
-    """Rows, labels and rows without labels for `use`, train or test, and notes.
-
-    Only rows to train with must have labels. Where there is x_test, y is not of these rows.
-
-    Raises:
-      DataError: arrays are absent, damaged or do not go together.
-    """
+    """Returns rows, labels and rows without labels for `use`, train or test, and notes."""
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: is no .npz file; write it with numpy.savez")
     training, own = use == "train", (f"x_{use}", f"X_{use}")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             key = _pick(path, file.files, (*own, "x", "X"))
+            # Where there is x_test, y does not belong to these rows.
             others = ("y", "labels") if training or key not in own else ()
             y_names = (f"y_{use}", *others) if key in own else (*others, f"y_{use}")
             y_key = _pick(path, file.files, y_names, needed=training)
@@ -54,7 +49,7 @@ def arrays(
 
 
 def _pick(path: Path, keys: Sequence[str], names: Sequence[str], needed: bool = True) -> str:
-    """The first name that is there, '' if that may be."""
+    """Returns the first name that is there, or '' if it is not needed."""
     found = next((name for name in names if name in keys), "")
     if needed and not found:
         raise DataError(f"{path}: no array {' or '.join(names)}; there are: {some(keys) or 'none'}")
@@ -62,6 +57,7 @@ def _pick(path: Path, keys: Sequence[str], names: Sequence[str], needed: bool = 
 
 
 def _array(path: Path, file: Any, key: str, kinds: str) -> Array:
+    """Reads an array whose dtype has one of these kinds."""
     try:
         value = file[key]
     except ValueError as error:
@@ -75,6 +71,7 @@ def _array(path: Path, file: Any, key: str, kinds: str) -> Array:
 
 
 def _rows(path: Path, file: Any, key: str, shape: tuple[int, ...] | None) -> Array:
+    """Reads an array of finite rows."""
     x = _array(path, file, key, "biuf")
     if x.ndim < 2 or not x.size:
         raise DataError(f"{path}: {key} has shape {x.shape}; give rows of values, (rows, values…)")

@@ -1,4 +1,4 @@
-"""What experiments/arrays.py does with the rows it has read."""
+"""Trains on the rows that experiments/arrays.py has read, and predicts others."""
 
 from __future__ import annotations
 
@@ -25,24 +25,15 @@ from own_rows.read import Rows
 
 
 def classifier_of(values: flags.FlagValues) -> Any:
-    """The classifier that the flags describe.
-
-    Raises:
-      ConfigError: a flag that cannot be used.
-    """
+    """Builds the classifier that the flags describe."""
     own = given(values, lj.LadderClassifier().get_params())
     # Rows without a label have None, see ready.
     return lj.LadderClassifier(random_state=values.seed, unlabeled_label=None, **own)
 
 
 def ready(rows: Rows, unlabelled: Collection[str], marked: bool = True) -> Rows:
-    """Rows as the classifier takes them: None for no label, images (N, H, W) as (N, H, W, 1).
-
-    Args:
-      rows: as read.
-      unlabelled: labels that mean none, in words.
-      marked: whether any may; where rows without a label are stored apart, none does.
-    """
+    """Marks unlabelled rows with None and adds a channel to images (N, H, W)."""
+    # If not ``marked``, rows without a label are stored separately and every label is a class.
     x, y, more = rows
     if y is not None and y.dtype.kind != "O" and marked:
         none = np.array([str(label).removesuffix(".0") in unlabelled for label in y.tolist()])
@@ -54,23 +45,14 @@ def ready(rows: Rows, unlabelled: Collection[str], marked: bool = True) -> Rows:
 
 
 def labelled_rows(classifier: Any, rows: Rows) -> np.ndarray:
-    """Numbers of the rows of x that have a label.
-
-    Raises:
-      DataError: none has one.
-    """
+    """Returns the indices of the rows of x that have a label."""
     if rows.y is None:
         raise lj.DataError("the training file has no labels; add y, with -1 where there is none")
     return np.flatnonzero(has_label(rows.y, classifier.unlabeled_label))
 
 
 def description(classifier: Any, train: Rows) -> list[str]:
-    """Rows, settings and layers, line by line.
-
-    Raises:
-      ConfigError: a setting that cannot be used.
-      DataError: no labels, or of one class only.
-    """
+    """Returns lines on rows, settings and layers, and raises if the labels cannot be used."""
     labelled = labelled_rows(classifier, train)
     shape = train.x.shape[1:]
     every = len(train.x) + (0 if train.x_unlabelled is None else len(train.x_unlabelled))
@@ -89,11 +71,7 @@ def description(classifier: Any, train: Rows) -> list[str]:
 
 
 def check_folds(classifier: Any, train: Rows, folds: int) -> np.ndarray:
-    """Numbers of the labelled rows.
-
-    Raises:
-      ConfigError: a class has too few of them for so many parts.
-    """
+    """Returns the indices of the labelled rows if each class has enough for that many folds."""
     labelled = labelled_rows(classifier, train)
     y = np.asarray(train.y)[labelled]
     least = int(np.unique(y.astype(str), return_counts=True)[1].min())
@@ -106,15 +84,7 @@ def check_folds(classifier: Any, train: Rows, folds: int) -> np.ndarray:
 
 
 def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
-    """Error in per cent on each part of the labelled rows, hidden from the fit in turn.
-
-    The fit does not see the hidden rows, not even without their labels: what is measured is the
-    error on new rows. (Categories and medians of columns were found on all rows, when they were
-    read.)
-
-    Raises:
-      ConfigError: see ``check_folds``.
-    """
+    """Returns the error in per cent on each fold of the labelled rows."""
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold
 
@@ -123,6 +93,8 @@ def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
     found = []
     parts = StratifiedKFold(folds, shuffle=True, random_state=classifier.random_state)
     for _, held in parts.split(labelled, y.astype(str)):
+        # The fit does not see the rows of this part, not even without their labels, so this is the
+        # error on new rows (but categories and medians of columns were computed from all rows).
         keep = np.setdiff1d(np.arange(len(train.x)), labelled[held])
         own = Rows(train.x[keep], np.asarray(train.y)[keep], train.x_unlabelled)
         fitted = clone(classifier).fit(*own)
@@ -131,7 +103,7 @@ def errors_by_folds(classifier: Any, train: Rows, folds: int) -> list[float]:
 
 
 def to_predict(classifier: Any, train: Rows, given: Rows | None) -> tuple[Any, Any, Any]:
-    """Rows to predict, their labels or None, and their numbers in the file, from 1."""
+    """Returns rows to predict, their labels or None, and their numbers in the file, from 1."""
     if given is not None:
         return given.x, given.y, np.arange(1, len(given.x) + 1)
     if train.x_unlabelled is not None:
@@ -141,7 +113,7 @@ def to_predict(classifier: Any, train: Rows, given: Rows | None) -> tuple[Any, A
 
 
 def write_predictions(path: Path, classifier: Any, x: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Writes number, class and probability of each class of each row; returns the classes."""
+    """Writes number, class and class probabilities of each row, and returns the classes."""
     probabilities = classifier.predict_proba(x) if len(x) else np.zeros((0, 1))
     predicted = classifier.classes_[probabilities.argmax(axis=1)]
     text = io.StringIO()
@@ -157,7 +129,7 @@ def write_predictions(path: Path, classifier: Any, x: np.ndarray, row: np.ndarra
 
 
 def test_error(classifier: Any, predicted: np.ndarray, y: Any) -> tuple[float, int] | None:
-    """Error in per cent on the rows that have a label, and their number; None without any."""
+    """Returns the error in per cent and the number of labelled rows, or None without labels."""
     try:
         known = np.flatnonzero(has_label(y, classifier.unlabeled_label)) if y is not None else ()
     except lj.DataError:  # no row has one
@@ -169,11 +141,7 @@ def test_error(classifier: Any, predicted: np.ndarray, y: Any) -> tuple[float, i
 
 
 def check_labels(path: str, classifier: Any, train: Rows, given: Rows) -> None:
-    """Refuses labels of rows to predict none of which is a class: words for numbers, say.
-
-    Raises:
-      DataError: that is so.
-    """
+    """Raises ``DataError`` if no label of the rows to predict is a class of the training file."""
     if given.y is None:
         return
     own, classes = np.asarray(given.y), np.asarray(train.y)[labelled_rows(classifier, train)]
@@ -187,13 +155,13 @@ def check_labels(path: str, classifier: Any, train: Rows, given: Rows) -> None:
 
 
 def save_columns(columns: Columns, folder: str | os.PathLike[str]) -> None:
-    """Writes how the columns were read beside the classifier, so that others can be read alike."""
+    """Writes columns.json, with which other files can be read in the same way."""
     path = Path(folder) / "columns.json"
     files.replace(path, json.dumps(columns.to_json(), indent=2).encode())
 
 
 def _like(classifier: Any, y: np.ndarray) -> np.ndarray:
-    """Labels in the dtype of the classifier's classes."""
+    """Converts labels to the dtype of the classifier's classes."""
     if classifier.classes_.dtype.kind == "U":
         return y.astype(str)
     same = {_word(own): own for own in classifier.classes_.tolist()}
@@ -201,5 +169,5 @@ def _like(classifier: Any, y: np.ndarray) -> np.ndarray:
 
 
 def _word(label: Any) -> str:
-    """1, 1.0 and "1" are alike."""
+    """Returns a label as text, equal for 1, 1.0 and "1"."""
     return str(label).removesuffix(".0")

@@ -1,4 +1,4 @@
-"""A user's own rows in a .csv or .npz file, as arrays for a classifier."""
+"""Reads a user's own rows in a .csv or .npz file as arrays for a classifier."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ from own_rows.npz_file import arrays
 
 
 class Rows(NamedTuple):
-    """What a classifier takes.
+    """The arrays that a classifier takes."""
 
-    Attributes:
-      x: rows; (N, D) float64 from CSV, (N, …) of any numbers from .npz.
-      y: their labels. From CSV: texts, None where there is none. From .npz: as stored. None if
-        the file has no label at all.
-      x_unlabelled: rows of an .npz file that are stored apart from x, of the same shape.
-    """
-
-    x: Array
-    y: Array | None
-    x_unlabelled: Array | None = None
+    x: Array  # (N, D) float64 from CSV; (N, …) of any numbers from .npz
+    y: Array | None  # texts or None per row from CSV, as stored from .npz; None without any label
+    x_unlabelled: Array | None = None  # rows that an .npz file stores separately
 
 
 def read_training(
@@ -39,23 +32,7 @@ def read_training(
     missing: str = "error",
     unlabelled: Sequence[str] = ("", "-1"),
 ) -> tuple[Rows, Columns, list[str]]:
-    """Reads rows to train with. Of an .npz file only the path matters.
-
-    Args:
-      path: of the file.
-      label_column: its name (default: the only one called label, class, target or y).
-      ignore: columns to leave out.
-      categorical: columns to take as categories, whatever they hold.
-      missing: error, or median for numbers (categories: one more category).
-      unlabelled: labels that mean none; an empty one always does.
-
-    Returns:
-      The rows, how they were encoded, and a line on each thing that was decided or left out.
-
-    Raises:
-      DataError: the file cannot be used as it is.
-      ConfigError: `missing` is neither.
-    """
+    """Returns rows to train with, how they were encoded, and a note on each decision."""
     if missing not in ("error", "median"):
         raise ConfigError("missing", missing, "choose one of: error, median")
     path, is_npz = _existing(path)
@@ -67,6 +44,7 @@ def read_training(
         return Rows(*found), Columns(shape=found[0].shape[1:]), notes
     rows = csv_file.records(path)
     names = csv_file.header(path, rows)
+    # Without ``label_column`` it is the only column called label, class, target or y.
     label = csv_file.label_of(path, names, label_column, ignore)
     kinds = csv_file.kinds_of(path, names, label, ignore, categorical)
     cells = csv_file.read(path, rows, names, {**kinds, label: "text"})
@@ -86,14 +64,7 @@ def read_training(
 
 
 def read_rows(path: str | os.PathLike[str], columns: Columns) -> tuple[Rows, list[str]]:
-    """Reads further rows as `columns` of the training file say; labels are optional.
-
-    Returns:
-      The rows, and a line on each thing that a user should know.
-
-    Raises:
-      DataError: the file cannot be used, or does not go with the training file.
-    """
+    """Returns further rows, encoded as the training file determined, and notes for the user."""
     path, is_npz = _existing(path)
     if is_npz != (columns.shape is not None):
         other = "a CSV" if is_npz else "an .npz"
@@ -122,7 +93,7 @@ def read_rows(path: str | os.PathLike[str], columns: Columns) -> tuple[Rows, lis
 
 
 def _existing(path: str | os.PathLike[str]) -> tuple[Path, bool]:
-    """The path of a file that may be read, and whether it is an .npz file."""
+    """Returns the path of a readable file, and whether it is an .npz file."""
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
     try:

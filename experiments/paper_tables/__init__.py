@@ -1,1 +1,1 @@
-"""The paper's tables: cells, runs, results, rendering."""
+"""Makes the paper's tables: cells, runs, results and rendering."""

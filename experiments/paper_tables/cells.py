@@ -1,4 +1,4 @@
-"""The cells of each table: a configuration, and the published number it is compared with."""
+"""Defines the cells of each table, with the published numbers that they are compared with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ladder_jax as lj
 
 OVERRIDES = ("epochs", "validation", "batch_size")
-"""Settings that a command line may change in all cells of a table."""
+"""Settings that the command line can change in all cells of a table."""
 
 COMBINATORS = (
     "gaussian",
@@ -38,31 +38,19 @@ _DROPOUT = "the paper's baseline has dropout where ours has noise"
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table.
+    """One number of a table, with the configuration that it belongs to."""
 
-    Attributes:
-      name: a preset's name, with ``/<combinator>`` where that is not the preset's choice.
-      preset: the row of the paper's tables it started from.
-      config: the network.
-      train_config: how it is trained; the seed there stands for nothing.
-      paper: mean and standard deviation of the published error in per cent, None where
-        there is none; the deviation is None where it was one run.
-      paper_runs: number of runs behind it.
-      default_runs: how many runs of ours the table has room for.
-      source: where the number is from, if not from the paper, or how it differs.
-    """
-
-    name: str
+    name: str  # the preset's, with ``/<combinator>`` where that is not the preset's choice
     preset: lj.presets.Preset
     config: lj.LadderConfig
-    train_config: lj.TrainConfig
-    paper: tuple[float, float | None] | None
+    train_config: lj.TrainConfig  # its seed is not used
+    paper: tuple[float, float | None] | None  # mean, deviation (None: one run) in %
     paper_runs: int
-    default_runs: int
-    source: str = ""
+    default_runs: int  # of our own
+    source: str = ""  # where the number is from, if not from the paper, or how it differs
 
     def settings(self, seed: int) -> lj.TrainConfig:
-        """How the run of that seed is trained."""
+        """Returns the training settings of the run with that seed."""
         return dataclasses.replace(self.train_config, seed=seed)
 
     @property
@@ -73,26 +61,26 @@ class Cell:
         return {name: value for name, value in values.items() if value != getattr(paper, name)}
 
     def folder(self, seed: int) -> str:
-        """Name of the run folder; for a preset's own settings that of the training commands."""
+        """Returns the name of the run folder, for a preset that of the training commands."""
         stem = self.preset.name if self.config == self.preset.config else self.name
         stem = re.sub("[/:]", "-", stem)
         return stem + suffix(self.changes) + f"-seed{seed}"
 
 
 class Table(NamedTuple):
-    """A table's heading and a function that gives its cells."""
+    """A table's heading and a function that returns its cells."""
 
     title: str
     cells: Callable[[], list[Cell]]
 
 
 def suffix(changes: dict[str, Any]) -> str:
-    """Changed settings as a part of a file name."""
+    """Returns changed settings as a part of a file name."""
     return "".join(f"-{name}{value}" for name, value in changes.items())
 
 
 def preset_cell(preset: lj.presets.Preset) -> Cell:
-    """The cell of a preset."""
+    """Returns the cell of a preset."""
     runs = _paper_runs(preset)
     config, train_config = preset.config, preset.train_config
     error = preset.paper_error
@@ -101,6 +89,7 @@ def preset_cell(preset: lj.presets.Preset) -> Cell:
 
 
 def _paper_runs(preset: lj.presets.Preset) -> int:
+    """Returns the number of runs behind the paper's number."""
     if preset.paper_error and preset.paper_error[1] is None:
         return 1
     if preset.dataset == "cifar10":
@@ -110,22 +99,27 @@ def _paper_runs(preset: lj.presets.Preset) -> int:
 
 
 def _is_mlp(preset: lj.presets.Preset) -> bool:
+    """Returns whether the preset belongs to Table 1."""
     return preset.dataset == "mnist" and not preset.model.startswith("conv_")
 
 
 def _is_conv(preset: lj.presets.Preset) -> bool:
+    """Returns whether the preset belongs to Table 2."""
     return preset.dataset == "mnist" and preset.model.startswith("conv_")
 
 
 def _is_cifar(preset: lj.presets.Preset) -> bool:
+    """Returns whether the preset belongs to Table 3."""
     return preset.dataset == "cifar10"
 
 
 def _preset_cells(belongs: Callable[[lj.presets.Preset], bool]) -> list[Cell]:
+    """Returns the cells of the presets that belong to a table."""
     return [preset_cell(p) for p in map(lj.presets.get, lj.presets.names()) if belongs(p)]
 
 
 def _combinator_cell(name: str) -> Cell:
+    """Returns the cell of the full ladder with that combinator."""
     preset = lj.presets.get("mnist-ladder-100")
     config = dataclasses.replace(preset.config, combinator=name)
     paper, runs, source = None, 0, ""
@@ -138,7 +132,7 @@ def _combinator_cell(name: str) -> Cell:
 
 
 def combinator_cells() -> list[Cell]:
-    """The full ladder with 100 labels, with each of ``COMBINATORS``."""
+    """Returns the cells of the full ladder with 100 labels and each of ``COMBINATORS``."""
     return [_combinator_cell(name) for name in COMBINATORS]
 
 
@@ -151,14 +145,14 @@ TABLES = {
 
 
 def get_table(name: str | None) -> Table:
-    """The table of that name."""
+    """Returns the table of that name."""
     if name not in TABLES:
         raise lj.ConfigError("table", name or "", f"choose one of: {', '.join(TABLES)}")
     return TABLES[name]
 
 
 def with_changes(cells: list[Cell], changes: dict[str, Any]) -> list[Cell]:
-    """The cells with some settings of training changed."""
+    """Returns the cells with some settings of training changed."""
     return [
         dataclasses.replace(cell, train_config=dataclasses.replace(cell.train_config, **changes))
         for cell in cells
@@ -166,7 +160,7 @@ def with_changes(cells: list[Cell], changes: dict[str, Any]) -> list[Cell]:
 
 
 def select(cells: list[Cell], text: str | None) -> list[Cell]:
-    """The cells that a list of names and patterns with commas between them means."""
+    """Returns the cells that match a list of names and patterns with commas between them."""
     if text is None:
         return cells
     wanted: set[str] = set()
@@ -180,7 +174,7 @@ def select(cells: list[Cell], text: str | None) -> list[Cell]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from ``1-10``, ``1,2,5`` or ``3``, which is that one seed."""
+    """Parses seeds such as ``1-10``, ``1,2,5`` or ``3``, which is a single seed."""
     seeds: list[int] = []
     for word in text.replace(",", " ").split() or [""]:
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", word, re.ASCII)

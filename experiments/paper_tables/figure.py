@@ -1,4 +1,4 @@
-"""A table as a picture: the paper's numbers and ours as dots with whiskers, and in figures."""
+"""Draws a table as a picture, with the paper's numbers and ours as dots with whiskers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paper_tables.render import (
 )
 from paper_tables.results import LIMIT, Row
 
-# Okabe and Ito's colours, told apart by colour-blind readers; the markers differ too.
+# Okabe and Ito's colours, for colour-blind readers; the markers differ too.
 _PAPER, _OWN = "#D55E00", "#0072B2"
 _COLUMNS = (
     (0.682, "paper (runs)", _PAPER),
@@ -27,24 +27,20 @@ _COLUMNS = (
     (0.897, f"> {LIMIT:g} %", _OWN),
     (0.988, "difference", "black"),
 )
-_RIGHT, _PER_LETTER = 0.545, 0.0083  # where the chart ends; width of a letter of the names
+_RIGHT, _PER_LETTER = 0.545, 0.0083  # right end of the chart; width of a letter in cell names
 _DPI = 150
 _NAMES = ("paper, mean ± std", "ours, mean ± std", "ours, single runs")
 
 
 def write_figure(report: Report, path: Path) -> None:
-    """Writes the PNG file, as a whole.
-
-    Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-    """
+    """Writes the picture as a PNG file."""
     partial = path.with_name(f".{path.name}.partial")
     draw_figure(report).savefig(partial, format="png", dpi=_DPI)
     os.replace(partial, path)
 
 
 def draw_figure(report: Report) -> Any:
-    """The matplotlib figure."""
+    """Draws the picture as a matplotlib figure."""
     from matplotlib.figure import Figure  # optional: the extra `plots`
 
     rows = report.rows
@@ -66,6 +62,7 @@ def draw_figure(report: Report) -> Any:
 
 
 def _dots(axes: Any, at: int, row: Row) -> None:
+    """Draws the paper's number and our runs in one row."""
     if at % 2:
         axes.axhspan(at - 0.5, at + 0.5, color="#F4F4F4", zorder=0)
     if row.cell.paper:
@@ -81,6 +78,7 @@ def _dots(axes: Any, at: int, row: Row) -> None:
 def _whisker(
     axes: Any, mean: float | None, std: float | None, at: float, colour: str, mark: str, label: str
 ) -> None:
+    """Draws a mean with its standard deviation."""
     axes.errorbar(
         [mean],
         [at],
@@ -95,6 +93,7 @@ def _whisker(
 
 
 def _x_axis(axes: Any, rows: list[Row], kind: str) -> None:
+    """Sets the scale and the ticks of the error axis."""
     values = [error for row in rows for error in row.errors()]
     spreads = [row.cell.paper for row in rows if row.cell.paper]
     spreads += [(row.mean(), row.std) for row in rows if row.runs]
@@ -117,6 +116,7 @@ def _x_axis(axes: Any, rows: list[Row], kind: str) -> None:
 
 
 def _numbers(axes: Any, rows: list[Row], left: float) -> None:
+    """Writes the numbers beside the chart."""
     place = axes.get_yaxis_transform()  # x in parts of the axes, y in rows
 
     def write(x: float, y: float, text: str, **style: Any) -> None:
@@ -134,6 +134,7 @@ def _numbers(axes: Any, rows: list[Row], left: float) -> None:
 
 
 def _legend(figure: Any, axes: Any, rows: list[Row], height: float) -> None:
+    """Adds the legend and the note on sources."""
     handles, labels = axes.get_legend_handles_labels()
     found = dict(reversed(list(zip(labels, handles, strict=True))))  # the first row's
     if names := [name for name in _NAMES if name in found]:

@@ -1,4 +1,4 @@
-"""A table as Markdown."""
+"""Renders a table as Markdown."""
 
 from __future__ import annotations
 
@@ -9,37 +9,29 @@ from ladder_jax.storage.read_run import percent
 from paper_tables.results import LIMIT, Row
 
 OURS, *OTHERS = STATISTICS
-"""The statistics of the compared error, and those that stand beside it."""
+"""The statistics of the compared error, and those that are listed in addition."""
 
 NONE = "–"
 
 
 class Report(NamedTuple):
-    """A table and what is said around it.
-
-    Attributes:
-      title: its heading.
-      command: what makes it.
-      rows: its cells, all of them.
-      asked: number of runs asked for.
-      missing: how many of them are not in the ledger.
-    """
+    """A table and the facts that are printed around it."""
 
     title: str
     command: str
     rows: list[Row]
-    asked: int
-    missing: int
+    asked: int  # number of requested runs
+    missing: int  # how many of them are not in the ledger
 
     @property
     def heading(self) -> str:
-        """Title, and what the numbers are."""
+        """Title, and which error the numbers are."""
         held_out = any(row.cell.train_config.validation for row in self.rows)
         return f"{self.title}, {'error on held-out rows' if held_out else 'test error'} in %"
 
 
 def markdown(report: Report) -> str:
-    """The whole text, ending in a newline."""
+    """Returns the whole text, ending in a newline."""
     parts = [f"# {report.heading}", changes(report.rows), _table(report.rows)]
     parts += [_legend(report.rows), _progress(report), _diverged(report.rows)]
     parts += [_provenance(report.rows)]
@@ -47,7 +39,7 @@ def markdown(report: Report) -> str:
 
 
 def changes(rows: list[Row]) -> str:
-    """A sentence that names settings that are not the paper's; empty if there are none."""
+    """Returns a sentence on settings that are not the paper's, or an empty string."""
     texts = []
     for name in dict.fromkeys(name for row in rows for name in row.cell.changes):
         own = {row.cell.changes[name] for row in rows if name in row.cell.changes}
@@ -59,43 +51,44 @@ def changes(rows: list[Row]) -> str:
 
 
 def paper_text(row: Row) -> str:
-    """The published number with its runs, like ``1.06 ± 0.37 (40)``; * if not the paper's."""
+    """Returns the published number like ``1.06 ± 0.37 (40)``, with * if not the paper's."""
     cell = row.cell
     star = " *" if cell.source else ""
     return f"{spread(*cell.paper)} ({cell.paper_runs}){star}" if cell.paper else NONE
 
 
 def sources(rows: list[Row]) -> str:
-    """What the * means; empty if there is none."""
+    """Returns what the * means, or an empty string."""
     found = {row.cell.source for row in rows if row.cell.source}
     return f"* {_some(found)}" if found else ""
 
 
 def ours_text(row: Row) -> str:
-    """Our mean and standard deviation."""
+    """Returns our mean and standard deviation."""
     return spread(row.mean(), row.std)
 
 
 def difference_text(row: Row) -> str:
-    """The difference in standard errors, with its sign."""
+    """Returns the difference in standard errors, with its sign."""
     found = row.standard_errors
     return NONE if found is None else f"{found:+.1f}".replace("-", "−")
 
 
 def share_text(row: Row) -> str:
-    """The share of runs above the limit."""
+    """Returns the share of runs above the limit."""
     share = row.share_above
     return NONE if share is None else f"{share:.3g} %"
 
 
 def spread(mean: float | None, std: float | None) -> str:
-    """Like ``1.06 ± 0.37``; one number without a standard deviation."""
+    """Returns text like ``1.06 ± 0.37``, or one number without a standard deviation."""
     if mean is None:
         return NONE
     return percent(mean, std)
 
 
 def _table(rows: list[Row]) -> str:
+    """Returns the table of all cells."""
     heads = ["cell", "labels", "paper", "ours", "runs", f"above {LIMIT:g} %", "difference"]
     heads += [f"ours, {kind}" for kind in OTHERS]
     lines = [heads, *map(_cells, rows)]
@@ -106,11 +99,13 @@ def _table(rows: list[Row]) -> str:
 
 
 def _padded(line: list[str], widths: list[int]) -> list[str]:
+    """Aligns a line of the table, the first cell to the left."""
     first, *rest = line
     return [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
 
 
 def _cells(row: Row) -> list[str]:
+    """Returns a line of the table."""
     return [
         row.cell.name,
         str(row.cell.train_config.labels),
@@ -124,6 +119,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _legend(rows: list[Row]) -> str:
+    """Returns the explanation below the table."""
     text = (
         "Mean ± standard deviation (n − 1) over runs; the paper's number of runs in brackets. "
         f"Ours is by the {OURS} statistics, as the paper's; the last columns are means by the "
@@ -135,11 +131,13 @@ def _legend(rows: list[Row]) -> str:
 
 
 def _progress(report: Report) -> str:
+    """Returns how many runs are missing."""
     command = f"`{report.command}`"
     return f"Missing: {report.missing} of the {report.asked} runs that {command} asks for."
 
 
 def _diverged(rows: list[Row]) -> str:
+    """Returns a list of the runs that diverged."""
     lines = [
         f"- {row.cell.name} seed {seed}: {reason}"
         for row in rows
@@ -149,6 +147,7 @@ def _diverged(rows: list[Row]) -> str:
 
 
 def _provenance(rows: list[Row]) -> str:
+    """Returns the versions, commits, data and devices of all runs."""
     lines = [line for row in rows for line in row.lines.values()]
     if not lines:
         return ""
@@ -165,6 +164,7 @@ def _provenance(rows: list[Row]) -> str:
 
 
 def _commit(versions: dict[str, Any]) -> str:
+    """Returns the commit of a run as text."""
     commit = versions.get("git_commit")
     if not commit:
         return "unknown"
@@ -172,8 +172,10 @@ def _commit(versions: dict[str, Any]) -> str:
 
 
 def _data(data: dict[str, Any]) -> str:
+    """Returns the data set of a run as text."""
     return f"{data['name']} (sha256 {str(data.get('sha256'))[:8]}…)"
 
 
 def _some(values: set[Any]) -> str:
+    """Returns different values, sorted and with commas between them."""
     return ", ".join(map(str, sorted(values, key=lambda value: (str(type(value)), value))))

@@ -1,4 +1,4 @@
-"""The numbers of a table: which lines of the ledger belong to which cell, and their statistics."""
+"""Assigns lines of the ledger to cells and computes their statistics."""
 
 from __future__ import annotations
 
@@ -20,47 +20,39 @@ Line = dict[str, Any]
 
 
 def identity(cell: Cell) -> str:
-    """All but the seed that makes a run what it is."""
+    """Returns everything but the seed that identifies a cell's runs."""
     return _identity(cell.preset.dataset, cell.config, cell.train_config)
 
 
 def _identity(dataset: str, config: lj.LadderConfig, train_config: lj.TrainConfig) -> str:
+    """Returns settings as text, without the seeds."""
     training = dataclasses.replace(train_config, seed=0, data_seed=None)
     return json.dumps([dataset, config.to_json(), training.to_json()], sort_keys=True)
 
 
 def run_of(line: Line) -> tuple[str, int] | None:
-    """Identity and seed of a line's run; None if it can be no cell's.
-
-    That is so if a data seed was given apart from the seed, or if this version of the library
-    does not know the configuration.
-    """
+    """Returns identity and seed of a line's run, or None if it cannot belong to a cell."""
     try:
         config = lj.LadderConfig.from_json(line["config"]["model"])
         train_config = lj.TrainConfig.from_json(line["config"]["training"])
         dataset = line["config"]["data"]["name"]
     except (lj.ConfigError, KeyError, TypeError, AttributeError):
-        return None
+        return None  # this version of the library does not know the configuration
     if train_config.split_seed != train_config.seed:
-        return None
+        return None  # a data seed was given separately
     return _identity(dataset, config, train_config), train_config.seed
 
 
 @dataclass(frozen=True)
 class Row:
-    """A cell with its runs.
-
-    Attributes:
-      cell: what was run.
-      lines: seed → line of the ledger.
-    """
+    """A cell with its runs."""
 
     cell: Cell
-    lines: dict[int, Line]
+    lines: dict[int, Line]  # by seed
 
     @property
     def diverged(self) -> dict[int, str]:
-        """Seed → reason of the runs that have no error."""
+        """Maps the seeds of runs without an error to the reason."""
         return {seed: line["reason"] for seed, line in self.lines.items() if line.get("reason")}
 
     @property
@@ -69,31 +61,31 @@ class Row:
         return len(self.errors())
 
     def errors(self, kind: str = STATISTICS[0]) -> list[float]:
-        """Errors in per cent by one kind of statistics; on held-out rows where there are any."""
+        """Returns errors in per cent by one kind of statistics, on validation rows if any."""
         part = "validation" if self.cell.train_config.validation else "test"
         found = [line.get(f"{part}_error_percent") for line in self.lines.values()]
         return [errors[kind] for errors in found if errors]
 
     def mean(self, kind: str = STATISTICS[0]) -> float | None:
-        """Mean error; None without runs."""
+        """Returns the mean error, or None without runs."""
         errors = self.errors(kind)
         return statistics.fmean(errors) if errors else None
 
     @property
     def std(self) -> float | None:
-        """Standard deviation over runs (n − 1); None for fewer than two."""
+        """Standard deviation over runs (n − 1), or None for fewer than two."""
         return statistics.stdev(self.errors()) if self.runs > 1 else None
 
     @property
     def share_above(self) -> float | None:
-        """Share of the runs above ``LIMIT``, in per cent; None where that says nothing."""
+        """Per cent of the runs above ``LIMIT``, or None where it has no meaning."""
         if self.cell.preset.dataset != "mnist" or not self.runs:
             return None
         return 100 * sum(error > LIMIT for error in self.errors()) / self.runs
 
     @property
     def standard_errors(self) -> float | None:
-        """(ours − paper)/√(s²/n + s_paper²/n_paper); None if a standard deviation is missing."""
+        """(ours − paper)/√(s²/n + s_paper²/n_paper), or None if a deviation is missing."""
         paper, ours = self.cell.paper, self.mean()
         if paper is None or paper[1] is None or ours is None or self.std is None:
             return None
@@ -102,7 +94,7 @@ class Row:
 
 
 def make_rows(cells: list[Cell], lines: list[Line]) -> list[Row]:
-    """Every cell with its runs: the first line of each seed."""
+    """Returns every cell with its runs, the first line of each seed."""
     found: dict[str, dict[int, Line]] = {}
     for line in lines:
         if run := run_of(line):

@@ -1,4 +1,4 @@
-"""Makes the runs that a table lacks, one after the other, and enters each into the ledger."""
+"""Trains the runs that a table lacks and enters them into the ledger."""
 
 from __future__ import annotations
 
@@ -30,59 +30,43 @@ CellRun = tuple[Cell, int]
 
 @dataclass(frozen=True)
 class TableRequest:
-    """What a command line asks for.
-
-    Attributes:
-      title: of the table.
-      command: what was typed.
-      cells: of the whole table.
-      asked: the runs that should be in the ledger in the end, first things first.
-      ledger: where finished runs are.
-      workdir: folder of the run folders.
-      data_dir: for ``data.load``.
-      quiet: print no progress.
-      parallel: devices, and whether they train several seeds at once.
-      at_once: how many at most.
-    """
+    """The table and the runs that a command line requests."""
 
     title: str
     command: str
-    cells: list[Cell]
-    asked: list[CellRun]
+    cells: list[Cell]  # of the whole table
+    asked: list[CellRun]  # the runs that should be in the ledger, in order of priority
     ledger: Ledger
     workdir: str
     data_dir: str | None
     quiet: bool
     parallel: lj.Parallel
-    at_once: int
+    at_once: int  # the most seeds that are trained at once
 
     def missing(self) -> list[CellRun]:
-        """The runs that are asked for and not in the ledger."""
+        """Returns the requested runs that are not in the ledger."""
         done = {run_of(line) for line in self.ledger.lines()}
         return [(cell, seed) for cell, seed in self.asked if (identity(cell), seed) not in done]
 
     def report(self) -> Report:
-        """The table as the ledger has it now."""
+        """Returns the table with the runs that the ledger has now."""
         rows = make_rows(self.cells, self.ledger.lines())
         return Report(self.title, self.command, rows, len(self.asked), len(self.missing()))
 
     def settings(self, run: CellRun) -> Settings:
-        """A run as the training commands describe it."""
+        """Describes a run as the training commands do."""
         cell, seed = run
         folder = os.path.join(self.workdir, cell.folder(seed))
         return Settings(cell.preset, cell.config, cell.settings(seed), "", folder)
 
     def say(self, text: str) -> None:
-        """Prints, unless it should be quiet."""
+        """Prints, unless the command is quiet."""
         if not self.quiet:
             print(text, flush=True)
 
 
 def run_missing(job: TableRequest, after_each: Callable[[], object]) -> bool:
-    """Makes the missing runs; whether all could be made.
-
-    A run that another process is making is left to it.
-    """
+    """Trains the missing runs and returns whether none of them failed."""
     load, good = _Data(job.data_dir), True
     pending = job.missing()
     job.say(f"{len(pending)} of {len(job.asked)} runs are missing")
@@ -109,6 +93,7 @@ def run_missing(job: TableRequest, after_each: Callable[[], object]) -> bool:
 def _claim_and_make(
     job: TableRequest, run: CellRun, load: _Data
 ) -> Literal["made", "there", "busy", "failed"]:
+    """Trains a run unless another process does, and enters it into the ledger."""
     cell, seed = run
     claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
     if claim is None:
@@ -128,7 +113,7 @@ def _claim_and_make(
 
 
 def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Data) -> bool:
-    """Whether they were made; if not they are left to be made one by one."""
+    """Trains runs at once and returns whether it succeeded, else they are left for later."""
     with ExitStack() as held:
         for cell, seed in runs:
             claim = job.ledger.claim(f"{identity(cell)} seed {seed}")
@@ -153,12 +138,13 @@ def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Data
 
 
 def _made_before(job: TableRequest, run: CellRun) -> bool:
+    """Returns whether the run's folder has a result."""
     chosen = job.settings(run)
     return bool(lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config))
 
 
 def _make(job: TableRequest, run: CellRun, load: _Data) -> Line:
-    """The ledger's line of a run: finished before, or trained now."""
+    """Returns the ledger's line of a run, which is trained unless it is finished."""
     chosen = job.settings(run)
     config, train_config = chosen.config, chosen.train_config
     summary = lj.finished_summary(chosen.workdir, config, train_config)
@@ -180,6 +166,7 @@ def _make(job: TableRequest, run: CellRun, load: _Data) -> Line:
 
 
 def _line(run: CellRun, summary: dict[str, Any], finished: float) -> Line:
+    """Returns the ledger's line of a run from the content of its result.json."""
     cell, seed = run
     (found,) = (found for found in summary["runs"] if found["seed"] == seed)
     when = datetime.datetime.fromtimestamp(finished, datetime.UTC)
@@ -192,7 +179,7 @@ def _line(run: CellRun, summary: dict[str, Any], finished: float) -> Line:
 
 
 def _diverged(reason: str, chosen: Settings, data: lj.Dataset, seconds: float) -> dict[str, Any]:
-    """What result.json would hold."""
+    """Returns what result.json would contain."""
     # The rest is advice, and the folder on this machine.
     reason = reason.split(";")[0]
     seed = chosen.train_config.seed
@@ -220,11 +207,10 @@ class _Data:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Training leaves its handlers of Ctrl-C and SIGTERM behind: takes them off again.
-
-    They note the first signal and put the system's default in their own place. One that came
-    after the last step, when nothing was left to stop, is obeyed here, with the run in the ledger.
-    """
+    """Restores the handlers of Ctrl-C and SIGTERM, which training replaces."""
+    # The handlers of training note the first signal and then restore the system's default. A
+    # signal after the last step, when nothing was left to stop, is obeyed here, once the run is in
+    # the ledger.
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -238,13 +224,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterator[list[CellRun]]:
-    """Runs of one cell with consecutive seeds, two to ``most`` of them; none on a CPU.
-
-    Args:
-      runs: those that are missing.
-      parallel: how seeds are trained.
-      most: of a program's memory.
-    """
+    """Yields runs of one cell with consecutive seeds, two to ``most`` of them; none on a CPU."""
     cells: dict[str, list[CellRun]] = {}
     for run in runs:
         cells.setdefault(run[0].name, []).append(run)
@@ -253,14 +233,14 @@ def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterat
         numbered = itertools.groupby(enumerate(own), key=lambda item: item[1][1] - item[0])
         for _, consecutive in numbered:
             found = [run for _, run in consecutive]
-            for start in range(0, len(found), most):
+            for start in range(0, len(found), most):  # ``most`` limits the memory of a program
                 together = found[start : start + most]
                 if parallel.seeds_at_once(len(together)):
                     yield together
 
 
 def group_settings(runs: list[CellRun], workdir: str, parallel: lj.Parallel) -> Settings:
-    """A group as the training commands describe it."""
+    """Describes a group as the training commands do."""
     (cell, first), (_, last) = runs[0], runs[-1]
     folder = os.path.join(workdir, f"{cell.folder(first)}-{last}")
     own = cell.settings(first)
@@ -274,19 +254,7 @@ def train_group(
     line: Callable[[CellRun, dict, float], Line],
     quiet: bool,
 ) -> list[Line]:
-    """The ledger's lines of a group: finished before, or trained now.
-
-    Args:
-      runs: the group.
-      chosen: as from ``group_settings``.
-      load: gives a data set by name.
-      line: makes a line of a run, the content of its result.json and when it was finished.
-      quiet: print no progress.
-
-    Raises:
-      RunError: the run folder cannot be used.
-      DivergedError: all of them diverged.
-    """
+    """Returns the ledger's lines of a group, which is trained unless it is finished."""
     data = load(chosen.preset.dataset)
     summary = lj.finished_summary(
         chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds

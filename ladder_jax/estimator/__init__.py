@@ -1,1 +1,1 @@
-"""``LadderClassifier``, a ladder network with the interface of scikit-learn."""
+"""Provides ``LadderClassifier``, a ladder network with the interface of scikit-learn."""

@@ -1,4 +1,4 @@
-"""``LadderClassifier``: a ladder network with the interface of scikit-learn."""
+"""Defines ``LadderClassifier``, a ladder network with the interface of scikit-learn."""
 
 from __future__ import annotations
 
@@ -46,43 +46,45 @@ _FITTED = ("classes_", "scaling_", "model_", "history_", "n_iter_")
 class LadderClassifier(ClassifierMixin, BaseEstimator):
     """A classifier that learns from a few labelled and many unlabelled rows.
 
-    Features are scaled first (``scaling``), by numbers found on all rows, labelled or not. Rows
-    without a label have ``unlabeled_label`` as their label, or are given apart as ``X_unlabeled``.
+    Features are scaled first (see ``scaling``) with statistics of all rows, labelled or not. Rows
+    without a label have ``unlabeled_label`` as their label, or are given separately as
+    ``X_unlabeled``.
 
     Args:
       layers: hidden layers from the bottom up, as numbers of units or in the text form of
-        ``ladder_jax.layers`` ("conv:32:3", "maxpool:2", …); on top comes a layer with a unit for
-        each class. Or the name of a network of the paper, "conv_small", "conv_large" or "conv_fc".
-        None takes (100, 50), and "conv_small" for images.
+        ``ladder_jax.layers`` ("conv:32:3", "maxpool:2", …); a layer with one unit per class is
+        added on top. Or the name of a network of the paper: "conv_small", "conv_large" or
+        "conv_fc". None means (100, 50), and "conv_small" for images.
       denoising_weights: λ(0)…λ(L), one for the input, for each hidden layer and for the top.
-        None takes 10, 1, 0.1, 0.1…, and the paper's for its networks. All zeros: unlabelled rows
-        have no influence but on the scaling.
-      input_noise, hidden_noise: standard deviation of the noise in training. None takes 0.1 and
-        0.3, and the paper's for its networks.
-      combinator: as in ``LadderConfig``.
-      steps: gradient steps, in epochs of equal length (50 or fewer, if each row of the set is then
-        taken once or less) and so rounded by a few. Sets of many thousand rows want more than the
-        default: it is 160 000 rows looked at.
-      learning_rate, decay_start, statistics: as in ``TrainConfig``.
-      batch_size, labelled_batch_size: unlabelled and labelled rows in a step; more than 8192 are
-        cut to the rows there are. Of sets of up to 8192 rows, and of all labelled rows, a list is
-        shuffled in which each row occurs at least four times, equally often up to once: a batch
-        may hold a row twice (of 100 rows, a batch of 100 has 64 different ones on average), and
-        the labelled statistics are moments of rows of which some count once more than others.
-      scaling: "standard" (mean 0, variance 1), "range" (from 0 to 1) or "none"; of each column,
-        and of images of each channel.
-      unlabeled_label: label of the rows without one. None: no value is special. A label that is
-        None, NaN or the empty string is none in any case.
+        None means 10, 1, 0.1, 0.1…, and the paper's values for its networks. If all are zero,
+        unlabelled rows influence only the scaling.
+      input_noise, hidden_noise: standard deviation of the noise in training. None means 0.1 and
+        0.3, and the paper's values for its networks.
+      combinator: see ``LadderConfig``.
+      steps: gradient steps, rounded so that they form epochs of equal length: at most 50 epochs,
+        or more if an epoch would otherwise be longer than one pass. The default takes 160 000
+        rows in all; sets of many thousand rows need more steps.
+      learning_rate, decay_start, statistics: see ``TrainConfig``.
+      batch_size, labelled_batch_size: unlabelled and labelled rows per step, at most 8192 or, in
+        larger sets, the number of rows. Small sets (up to 8192 rows) and the labelled rows of every
+        set are sampled from a shuffled list that repeats every row at least four times, so a
+        batch can contain a row twice: of 100 rows, a batch of 100 contains 64 different ones on
+        average. Some rows are repeated once more than others and count more in the labelled
+        statistics.
+      scaling: "standard" (mean 0, variance 1), "range" (from 0 to 1) or "none", for each column
+        or, with images, for each channel.
+      unlabeled_label: label of the rows without one; None if no value is special. None, NaN and
+        the empty string are never labels.
       random_state: seed of everything random.
       verbose: 1 shows progress.
 
     Attributes:
-      classes_: (K,) the classes, sorted.
+      classes_: (K,) the sorted classes.
       n_features_in_: X.shape[1].
-      feature_names_in_: (D,) names of the columns, where X has some.
-      n_iter_: steps made.
-      model_: the network, which takes scaled rows; None if there was one class only.
-      scaling_: the map to scaled rows.
+      feature_names_in_: (D,) names of the columns, if X has names.
+      n_iter_: number of training steps.
+      model_: the network, which takes scaled rows; None if there was only one class.
+      scaling_: the map from rows to scaled rows.
       history_: a dictionary of costs for each epoch, as in metrics.jsonl.
     """
 
@@ -139,13 +141,13 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
           y: (N,) labels; see ``unlabeled_label`` for rows without one.
           X_unlabeled: further rows, (M, D) or (M, H, W, C). If given, every row of X has a label
             and no label is special.
-          workdir: run folder, see ``train_and_evaluate``: a stopped fit goes on from there, and
-            ``load`` has the fitted classifier. Needs a number as ``random_state``, and two
-            classes.
-          on_progress, should_stop, resume: as there.
+          workdir: run folder, see ``train_and_evaluate``: a stopped fit continues from there, and
+            ``load`` reads the fitted classifier from it. It needs an integer as ``random_state``,
+            and at least two classes.
+          on_progress, should_stop, resume: see ``train_and_evaluate``.
 
         Raises:
-          ValueError: X, y or a setting that cannot be used.
+          ValueError: X, y or a setting cannot be used.
         """
         for name in _FITTED:  # a fit that fails leaves no half of one
             if hasattr(self, name):
@@ -179,19 +181,19 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether ``fit`` has come to its end."""
+        """Returns whether ``fit`` has finished."""
         return hasattr(self, "model_")
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (N,)."""
+        """Returns the most probable class of each row, (N,)."""
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, K) of the classes, in the order of ``classes_``.
+        """Returns the probabilities (N, K) of the classes, in the order of ``classes_``.
 
         Raises:
-          DataError: a row so far from the training rows that the network overflows.
+          DataError: a row is so far from the training rows that the network overflows.
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
@@ -210,7 +212,7 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         return probabilities
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of right predictions among the rows with a label; the others are left out."""
+        """Returns the accuracy on the rows that have a label and ignores the others."""
         check_is_fitted(self)
         if hasattr(X, "toarray"):  # predict says what it takes
             X = self._checked(X, reset=False)
@@ -227,21 +229,21 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         return super().score(rows, known, sample_weight)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the fitted classifier into a folder; ``load`` reads it. No pickle in it."""
+        """Writes the fitted classifier, without pickle, into a folder that ``load`` reads."""
         check_is_fitted(self)
         classifier_file.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LadderClassifier:
-        """The classifier that ``save`` wrote.
+        """Reads the classifier that ``save`` wrote.
 
         Raises:
-          RunError: there is none, it is damaged, or of a later version.
+          RunError: there is no classifier, it is damaged, or it is of a later version.
         """
         return classifier_file.load(cls, path)
 
     def _rows(self, X: Any, y: Any, X_unlabeled: Any) -> tuple[Array, Array, Array]:
-        """All rows, the numbers of those with a label, and these labels."""
+        """Returns all rows, the indices of those with a label, and these labels."""
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
@@ -263,6 +265,7 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         return X, np.flatnonzero(mask), known
 
     def _checked(self, X: Any, reset: bool) -> Array:
+        """Validates X and, if ``reset``, records the shape of its rows."""
         if reset:
             X = validate_data(self, X, dtype="numeric", allow_nd=True, ensure_min_samples=2)
             if X.ndim not in (2, 4):
@@ -277,12 +280,13 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
     def _become(
         self, classes: Array, scaling: Scaling, model: Model | None, history: Any, steps: int
     ) -> LadderClassifier:
+        """Sets the fitted attributes."""
         self.classes_, self.scaling_, self.model_ = classes, scaling, model
         self.history_, self.n_iter_ = history, steps
         return self
 
     def _train(self, X: Array, classes: Array, **running: Any) -> tuple[Model, Any, int]:
-        """The network, its metrics, and how many steps it was trained."""
+        """Returns the network, its metrics and the number of training steps."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows, num_classes = len(X), int(classes.max()) + 1
         own = self.get_params(deep=False)
@@ -301,13 +305,13 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _on_host(value: Any) -> Any:
-    """The same with NumPy's arrays for JAX's: a classifier that is copied knows no device."""
+    """Converts JAX arrays to NumPy, so that a copied classifier is bound to no device."""
     leaf = lambda x: np.asarray(x) if isinstance(x, jax.Array) else x  # noqa: E731
     return jax.tree.map(leaf, value)
 
 
 class _Bar:
-    """Progress on a terminal or in a notebook, as a callback."""
+    """Shows progress in a terminal or in a notebook."""
 
     def __enter__(self) -> Callable[[Progress], None]:
         from tqdm.auto import tqdm
@@ -319,6 +323,7 @@ class _Bar:
         self.bar.close()
 
     def _show(self, progress: Progress) -> None:
+        """Updates the bar."""
         self.bar.total = progress.steps
         self.bar.set_postfix(cost=f"{progress.costs['total']:.3g}", refresh=False)
         self.bar.update(progress.chunk_steps)

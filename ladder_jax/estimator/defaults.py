@@ -1,8 +1,4 @@
-"""What ``LadderClassifier`` takes where its user says nothing, and ``TrainConfig`` has another.
-
-The numbers were chosen on data sets and seeds that are reported nowhere; docs/results.md names
-them and shows what else was tried.
-"""
+"""Defines the defaults of ``LadderClassifier`` that differ from those of the configurations."""
 
 from __future__ import annotations
 
@@ -17,50 +13,40 @@ from ladder_jax.estimator import padding as buckets
 from ladder_jax.estimator.scaling import SCALINGS
 from ladder_jax.layers import Shape
 
+# These numbers were chosen on data sets and seeds that are reported nowhere; docs/results.md names
+# them and shows what else was tried.
 HIDDEN = (100, 50)
 """Units of the hidden layers for rows of features."""
 
 WEIGHTS = (10.0, 1.0, 0.1)
-"""λ(0), λ(1) and that of each layer above."""
+"""λ(0), λ(1) and the λ of each layer above."""
 
 INPUT_NOISE, HIDDEN_NOISE = 0.1, 0.3
-"""Standard deviation on inputs of variance 1, and after each normalisation above."""
+"""Standard deviation on inputs of variance 1, and after each normalisation in higher layers."""
 
 STEPS, LABELLED_BATCH_SIZE = 1600, 64
-"""``TrainConfig`` counts epochs instead, and takes 100 labelled rows in a step."""
+"""``TrainConfig`` counts epochs instead, and has 100 labelled rows in a step."""
 
 IMAGE_NETWORK = "conv_small"
 
-_EPOCHS, _EPOCH_STEPS = 50, 32  # at most, at least: the learning rate is annealed by epochs
+# At most 50 epochs of at least 32 steps, because the learning rate is annealed by epochs.
+_EPOCHS, _EPOCH_STEPS = 50, 32
 
 NETWORKS = {
     "conv_small": "mnist-conv_small_gamma-100",
     "conv_large": "cifar10-gamma-4000",
     "conv_fc": "mnist-conv_fc-100",
 }
-"""Name of a network for images -> the row of the paper's tables that it is from."""
+"""Maps the name of a network for images to the preset that it is taken from."""
 
 
 def network(
     layers: Any, denoising_weights: Any, input_shape: Shape, num_classes: int, **settings: Any
 ) -> LadderConfig:
-    """The network for rows of that shape.
-
-    Args:
-      layers: hidden layers, as ``LadderConfig`` takes them, or with commas between them in one
-        string; on top comes a dense layer with a unit for each class. Or one of ``NETWORKS``. None
-        takes ``HIDDEN``, and ``IMAGE_NETWORK`` for images.
-      denoising_weights: λ(0)…λ(L). None takes ``WEIGHTS`` or those of the named network.
-      input_shape: of one row.
-      num_classes: K.
-      **settings: further fields of ``LadderConfig``. A noise of None is one of the two above, or
-        that of the named network.
-
-    Raises:
-      ConfigError: layers or weights that cannot be used.
-    """
+    """Builds the network for rows of that shape, from a list of layers or one of ``NETWORKS``."""
     if layers is None:
         layers = HIDDEN if len(input_shape) == 1 else IMAGE_NETWORK
+    # A noise of None takes the default below, or that of the named network.
     settings = {name: value for name, value in settings.items() if value is not None}
     if isinstance(layers, str) and layers in NETWORKS:
         row = presets.get(NETWORKS[layers]).config
@@ -90,18 +76,7 @@ def network(
 def configs(
     parameters: Mapping[str, Any], input_shape: Shape, num_classes: int, rows: int, seed: int = 0
 ) -> tuple[LadderConfig, TrainConfig]:
-    """The network and the training settings of a fit.
-
-    Args:
-      parameters: those of a ``LadderClassifier``, by name.
-      input_shape: of one row.
-      num_classes: K.
-      rows: N, labelled or not.
-      seed: of the training.
-
-    Raises:
-      ConfigError: a parameter that cannot be used.
-    """
+    """Builds the network and the training settings of a fit on ``rows`` rows, labelled or not."""
     own = parameters
     choice("scaling", own["scaling"], SCALINGS)
     config = network(**_fields(LadderConfig, own), input_shape=input_shape, num_classes=num_classes)
@@ -117,13 +92,13 @@ def configs(
 
 
 def _fields(config: type[LadderConfig | TrainConfig], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the parameters that are fields of a configuration."""
+    """Returns those parameters that are fields of a configuration."""
     names = {field.name for field in dataclasses.fields(config)}
     return {name: value for name, value in own.items() if name in names}
 
 
 def _with_classes(layer: str, num_classes: int) -> str:
-    """The text form of a layer of the paper's, ten units of which stand for ten classes."""
+    """Returns a layer of the paper in text form, with ten units replaced by ``num_classes``."""
     kind, _, rest = layer.partition(":")
     units, *further = rest.split(":") if rest else [""]
     return ":".join([kind, str(num_classes), *further]) if units == "10" else layer

@@ -1,7 +1,4 @@
-"""A fitted ``LadderClassifier`` as classifier.json, config.json and weights.msgpack in a folder.
-
-All three are plain data, JSON and MessagePack: reading them runs no code that they hold.
-"""
+"""Stores a fitted ``LadderClassifier`` as classifier.json, config.json and weights.msgpack."""
 
 from __future__ import annotations
 
@@ -19,18 +16,13 @@ from ladder_jax.storage import files
 from ladder_jax.storage.run_folder import CLASSIFIER, RUN_FILES
 from ladder_jax.train.result import Model, load_network, pack_models
 
+# All three files are plain data, JSON and MessagePack: reading them runs no code from them.
 FORMAT = 1
 """Version of classifier.json; a reader refuses a later one."""
 
 
 def save(classifier: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a fitted classifier.
-
-    The folder may be the run folder of its own fit, which has the other two files already.
-
-    Raises:
-      RunError: a file cannot be written, or the folder is another run's.
-    """
+    """Writes a fitted classifier into a folder, which may be the run folder of its own fit."""
     folder, model = Path(path), classifier.model_
     classes = classifier.classes_
     known = {
@@ -58,11 +50,7 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(kind: type, path: str | os.PathLike[str]) -> Any:
-    """The classifier, of that class, in a folder.
-
-    Raises:
-      RunError: there is none, it is damaged, or of a later version of this package.
-    """
+    """Reads a classifier of class ``kind`` from a folder."""
     file = Path(path) / CLASSIFIER
     try:
         known = json.loads(file.read_text())
@@ -95,7 +83,7 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
 
 
 def _save_model(model: Model, folder: Path) -> str:
-    """Writes the two files of the network, unless they are there; the SHA-256 of the weights."""
+    """Writes the two files of the network if needed and returns the SHA-256 of the weights."""
     if not _is_of(model, folder):
         text = json.dumps(_settings(model), indent=2)
         files.replace(folder / "config.json", text.encode())
@@ -106,11 +94,12 @@ def _save_model(model: Model, folder: Path) -> str:
 
 
 def _settings(model: Model) -> dict[str, Any]:
+    """Returns the content of config.json."""
     return {"model": model.config.to_json(), "training": model.train_config.to_json()}
 
 
 def _is_of(model: Model, folder: Path) -> bool:
-    """Whether the folder's config.json is that of the model."""
+    """Returns whether the folder's config.json describes the model."""
     of = _settings(model)
     try:
         known = json.loads((folder / "config.json").read_text())
@@ -122,16 +111,18 @@ def _is_of(model: Model, folder: Path) -> bool:
 
 
 def _digest(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _names(classifier: Any) -> list[str] | None:
+    """Returns the names of the columns, if there are any."""
     names = getattr(classifier, "feature_names_in_", None)
     return None if names is None else [str(name) for name in names]
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON has it; a generator of random numbers is not kept."""
+    """Converts a parameter to a JSON value; a random number generator becomes None."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

@@ -1,4 +1,4 @@
-"""Which rows of a list of labels have none."""
+"""Finds the rows that have a label."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ladder_jax.errors import DataError
 
 Array = npt.NDArray[Any]
 
-_ONE = ({"1"}, {"1.0"}, {"+1"})  # what is left of -1 and 1
+_ONE = ({"1"}, {"1.0"}, {"+1"})  # the other class, if the classes are -1 and 1
 
 
 def as_array(y: Any) -> Array:
-    """The labels as an array; None and NaN in a list of strings stay what they are."""
+    """Converts labels to an array that keeps None and NaN in a list of strings as they are."""
     if isinstance(y, list | tuple):
         objects = np.asarray(y, dtype=object)
         if any(value is None or isinstance(value, str) for value in objects.flat):
@@ -25,11 +25,7 @@ def as_array(y: Any) -> Array:
 
 
 def known_labels(y: Array, mask: npt.NDArray[np.bool_]) -> Array:
-    """Those of the rows in the mask, (n,), as numbers or strings.
-
-    Raises:
-      DataError: strings and other values beside each other; dates or times.
-    """
+    """Returns the labels of the rows in the mask, (n,), as numbers or strings."""
     known = y[mask]
     if known.dtype.kind in "mM":
         raise DataError("y: labels are dates or times; give numbers or strings")
@@ -42,16 +38,7 @@ def known_labels(y: Array, mask: npt.NDArray[np.bool_]) -> Array:
 
 
 def has_label(y: Array, unlabeled_label: Any) -> npt.NDArray[np.bool_]:
-    """Mask (N,) of the rows with a label.
-
-    Args:
-      y: (N,) numbers, strings or objects.
-      unlabeled_label: value of the rows without one; None if no value is special. None, NaN and
-        the empty string are never labels.
-
-    Raises:
-      DataError: no row has a label.
-    """
+    """Returns a mask (N,) of the rows with a label; None, NaN and "" are never labels."""
     if type(unlabeled_label).__name__ == "NAType":  # pandas' own, never a label
         unlabeled_label = None
     if y.dtype.kind == "O":
@@ -72,6 +59,7 @@ def has_label(y: Array, unlabeled_label: Any) -> npt.NDArray[np.bool_]:
 
 
 def _number(text: str | bytes) -> float | None:
+    """Parses a number, or returns None."""
     try:
         return float(text)
     except ValueError:
@@ -79,6 +67,7 @@ def _number(text: str | bytes) -> float | None:
 
 
 def _is_empty(value: Any, unlabeled_label: Any) -> bool:
+    """Returns whether a single value is no label."""
     if value is None or (isinstance(value, str) and value == ""):
         return True
     if type(value).__name__ == "NAType":  # pandas' own
@@ -91,7 +80,7 @@ def _is_empty(value: Any, unlabeled_label: Any) -> bool:
 
 
 def warn_of_signs(y: Array, mask: npt.NDArray[np.bool_], unlabeled_label: Any) -> None:
-    """Warns where -1 may be one of two classes; arguments and mask as of ``has_label``."""
+    """Warns if -1 may be one of two classes rather than the mark of unlabelled rows."""
     if mask.all() or unlabeled_label != -1 or set(map(str, y[mask].tolist())) not in _ONE:
         return
     warnings.warn(

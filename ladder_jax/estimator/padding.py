@@ -1,10 +1,4 @@
-"""Rows of any number in few shapes, so that similar data share one compiled program.
-
-A program is compiled for the shapes of its arrays. Fits on slightly different numbers of rows
-(the folds of a cross-validation, say) would each compile their own. Here the rows lie in an
-array of one of few lengths, and epochs draw from a list of row numbers of one of few lengths, in
-which each row occurs equally often, up to one occurrence.
-"""
+"""Pads rows to a few standard shapes, so that similar data sets share one compiled program."""
 
 from __future__ import annotations
 
@@ -17,33 +11,38 @@ import numpy.typing as npt
 from ladder_jax.data import Split
 from ladder_jax.errors import whole
 
-LARGEST = 8192
-"""Sets of more rows keep their own shape: compiling is then the smaller part of a fit."""
+# A program is compiled for the shapes of its arrays, so fits on slightly different numbers of rows
+# (the folds of a cross-validation, say) would each compile their own. Therefore the rows are padded
+# to one of a few lengths, and epochs draw from a list of row indices of one of a few lengths, in
+# which each row occurs equally often, up to one occurrence.
 
-_LEAST_ROWS = 256  # shapes below that cost no less
-_OCCURRENCES = 4  # of each row in a list, at least: they then differ by a quarter at most
-_LEAST_STEPS = 32  # that a list is long enough for
+LARGEST = 8192
+"""Larger sets keep their own shape, because compiling is then the smaller part of a fit."""
+
+_LEAST_ROWS = 256  # smaller shapes are not faster
+_OCCURRENCES = 4  # of each row in a list, at least, so that they differ by a quarter at most
+_LEAST_STEPS = 32  # of an epoch that takes the whole list
 
 Array = npt.NDArray
 
 
 def padded(x: Array) -> Array:
-    """Rows (N, …) with zeros after them, to a power of two. Above ``LARGEST`` as they are."""
+    """Pads rows (N, …) with zeros to a power of two, or returns them if N > ``LARGEST``."""
     return np.pad(x, [(0, padded_rows(len(x)) - len(x)), *[(0, 0)] * (x.ndim - 1)])
 
 
 def padded_rows(rows: int) -> int:
-    """Length of that many rows after ``padded``."""
+    """Returns the length that ``padded`` gives to that many rows."""
     return _power_of_two(rows, _LEAST_ROWS) if rows <= LARGEST else rows
 
 
 def batch_of(name: str, size: Any, rows: int) -> int:
-    """A batch size, cut to what makes sense for that many rows; ConfigError if it is none."""
+    """Checks a batch size and cuts it to what makes sense for that many rows."""
     return min(whole(name, size, 1), max(rows, LARGEST))
 
 
 def longest_epoch(rows: int, batch_size: int) -> int:
-    """Steps of an epoch that takes the whole list of ``epoch_split``."""
+    """Returns the steps of an epoch that takes the whole list of ``epoch_split``."""
     if rows > LARGEST:
         return rows // min(batch_size, rows)
     return _power_of_two(-(-_OCCURRENCES * rows // batch_size), _LEAST_STEPS)
@@ -52,17 +51,8 @@ def longest_epoch(rows: int, batch_size: int) -> int:
 def epoch_split(
     labelled: Array, rows: int, batch_size: int, labelled_batch_size: int, seed: int
 ) -> Split:
-    """Lists of the rows that epochs draw from: unlabelled rows 0…rows − 1, and labelled ones.
-
-    Args:
-      labelled: numbers (N_l,) of the labelled ones among them.
-      rows: N.
-      batch_size: unlabelled rows in a step; up to ``LARGEST`` rows, what the list's length is a
-        multiple of.
-      labelled_batch_size: the same for the labelled rows, however many.
-      seed: of the choice which rows occur once more than others.
-    """
-    rng = np.random.default_rng(seed)
+    """Returns the lists of row indices that epochs draw from; ``labelled`` are indices (N_l,)."""
+    rng = np.random.default_rng(seed)  # chooses which rows occur once more than others
     train = np.arange(rows)
     if rows <= LARGEST:
         train = _repeated(train, longest_epoch(rows, batch_size) * batch_size, rng)
@@ -75,10 +65,8 @@ def epoch_split(
 
 
 def in_blocks(function: Callable[[Array], Array], x: Array, rows: int) -> Array:
-    """The function's values at the rows (N, …), always called with that many rows.
-
-    So it is compiled once, and what it says of a row does not depend on the rows beside it.
-    """
+    """Applies a function to rows (N, …) in blocks that all have ``rows`` rows."""
+    # One shape is compiled once, and a row's value does not depend on the rows beside it.
     values = []
     for start in range(0, max(len(x), 1), rows):
         block = x[start : start + rows]
@@ -88,10 +76,11 @@ def in_blocks(function: Callable[[Array], Array], x: Array, rows: int) -> Array:
 
 
 def _repeated(rows: Array, length: int, rng: np.random.Generator) -> Array:
-    """Permutations of the rows, one after the other, cut to that length."""
+    """Concatenates permutations of the rows and cuts them to that length."""
     times = -(-length // len(rows))
     return np.concatenate([rng.permutation(rows) for _ in range(times)])[:length]
 
 
 def _power_of_two(least: int, smallest: int) -> int:
+    """Returns the smallest power of two ≥ ``least``, but not less than ``smallest``."""
     return max(smallest, 1 << (least - 1).bit_length())

@@ -1,4 +1,4 @@
-"""Inputs brought to a common scale, by numbers found on the training rows."""
+"""Scales inputs with statistics of the training rows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,22 @@ from ladder_jax.errors import DataError, choice
 Array = npt.NDArray[Any]
 
 SCALINGS = ("standard", "range", "none")
-"""Mean 0 and variance 1; smallest value 0 and largest 1; as given."""
+"""Mean 0 and variance 1; smallest value 0 and largest 1; unchanged."""
 
 
 _LARGEST = 1e150  # the squares of larger values are not finite
 
 
 class Scaling(NamedTuple):
-    """The affine map x ↦ (x − shift) · factor.
+    """The affine map x ↦ (x − shift) · factor, one of each per column or image channel."""
 
-    Attributes:
-      shift: (D,) for rows (N, D); (C,) for images (N, H, W, C).
-      factor: likewise. 0 for a feature that is constant in the training rows: it says nothing,
-        and a new row in which it differs must not get a huge value.
-    """
-
-    shift: Array
+    shift: Array  # (D,) for rows, (C,) for images
+    # 0 for a feature that is constant in the training rows: it carries no information, and a new
+    # row in which it differs must not get a huge value.
     factor: Array
 
     def __call__(self, x: Array) -> Array:
-        """Rows (N, …) as float32.
-
-        Raises:
-          DataError: a value that float32 cannot hold after scaling.
-        """
+        """Returns the scaled rows (N, …) as float32, or raises ``DataError`` if one overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = ((x - self.shift) * self.factor).astype(np.float32)
         if not np.isfinite(scaled).all():
@@ -45,18 +37,7 @@ class Scaling(NamedTuple):
 
 
 def fit_scaling(x: Array, kind: str) -> Scaling:
-    """Finds the map on training rows, in float64.
-
-    A feature is a column of (N, D), or a channel of images (N, H, W, C).
-
-    Args:
-      x: the rows.
-      kind: one of ``SCALINGS``.
-
-    Raises:
-      ConfigError: no such kind.
-      DataError: values whose squares are not finite.
-    """
+    """Fits the map to training rows in float64, per column (N, D) or channel (N, H, W, C)."""
     choice("scaling", kind, SCALINGS)
     x = np.asarray(x, np.float64)
     axes = tuple(range(x.ndim - 1))
@@ -74,4 +55,5 @@ def fit_scaling(x: Array, kind: str) -> Scaling:
 
 
 def _inverse(spread: Array) -> Array:
+    """Returns 1 / spread, and 0 where the spread is 0."""
     return np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)

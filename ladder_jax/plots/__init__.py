@@ -1,8 +1,9 @@
-"""Pictures of runs as matplotlib figures, and ``write_figures``, which keeps them in a run folder.
+"""Pictures of runs as matplotlib figures, and ``write_figures``, which saves them in a run folder.
 
-matplotlib is the extra ``plots``, imported where it is used, and without pyplot: no global state is
-touched. Show a figure in a notebook, or write it with ``figure.savefig`` or ``save``. Colours are
-those of Okabe and Ito, for colour-blind readers; markers, lines or widths differ as well.
+matplotlib is the extra ``plots``. It is imported only when a picture is drawn, and without pyplot,
+so no global state is touched. Show a figure in a notebook, or write it with ``figure.savefig`` or
+``save``. Colours are those of Okabe and Ito, for colour-blind readers; markers, lines or widths
+differ as well.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CAPTIONS = {
     "mistakes": "The wrongly classified rows of which the model was most certain.",
     "error_against_labels": "Error against the number of labelled rows, beside the paper's.",
 }
-"""One sentence for each picture, by the stem of its file's name."""
+"""Maps the stem of a picture's file name to its caption."""
 
 _OF_ROWS = (reconstructions, confusion, mistakes)
 PICTURES: dict[str, Callable[..., Figure]] = {
@@ -44,12 +45,12 @@ PICTURES: dict[str, Callable[..., Figure]] = {
 def write_figures(
     run: Folder, data: Dataset | None = None, *, output: Folder | None = None
 ) -> list[Path]:
-    """Writes every picture that a run allows as PNG, each as a whole; returns their paths.
+    """Writes as PNG every picture that a run allows, and returns their paths.
 
     Args:
       run: a run folder, finished or not.
-      data: those it was trained on; None leaves out the pictures of rows.
-      output: folder; by default ``figures`` in the run folder.
+      data: the data that the run was trained on; None leaves out the pictures of rows.
+      output: folder of the pictures; by default ``figures`` in the run folder.
 
     Raises:
       RunError: the run is absent, damaged or of other data, it allows no picture yet, or a file
@@ -69,22 +70,19 @@ def write_figures(
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG, as a whole, and returns the path; RunError if it cannot."""
+    """Writes a figure as PNG and returns the path; raises ``RunError`` if it cannot."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)
     return write_whole(path, content.getvalue())
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Writes what is made of a run, and its folder; returns the path.
-
-    Raises:
-      RunError: it cannot be written; it says nothing of the run, which is not in danger.
-    """
+    """Writes a file atomically, creating its folder, and returns the path."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, content)
     except (OSError, RunError) as error:
+        # Not the message of files.replace: the run itself is not in danger.
         reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise RunError(f"{path}: cannot be written ({reason})") from None
     return path

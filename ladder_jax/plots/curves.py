@@ -1,4 +1,4 @@
-"""Which pictures a run has; runs as groups of seeds; the pictures of metrics.jsonl."""
+"""Draws metrics.jsonl, groups runs by seeds, and decides which pictures a run has."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ladder_jax.plots.style import Array, Figure, texts
 from ladder_jax.storage.read_run import Folder, Json, Run, kind_of, read_run, read_runs
 
 NO_DATA = "the data are needed"
-"""Why there are no pictures of rows, where only that is missing."""
+"""The reason of ``why_not`` for pictures of rows if nothing but the data is missing."""
 
 
 def why_not(picture: str, run: Run, data: Dataset | None = None) -> str:
-    """Why a run has no such picture, as the end of a sentence; empty if it has."""
+    """Returns why a run has no such picture, as the end of a sentence, or an empty string."""
     decoded, held_out = run.config.decoder_layers, run.train_config.validation
     of_metrics = picture in ("learning_curves", "denoising_costs")
     of_classes, of_input = picture in ("confusion", "mistakes"), picture == "reconstructions"
@@ -39,7 +39,7 @@ def why_not(picture: str, run: Run, data: Dataset | None = None) -> str:
 
 
 def open_run(picture: str, run: Folder, data: Dataset | None = None) -> Run:
-    """Reads a run that has such a picture; else it is a RunError."""
+    """Reads a run and raises ``RunError`` if it has no such picture."""
     known = read_run(run)
     if reason := why_not(picture, known, data):
         raise RunError(f"{known.path}: {reason}")
@@ -47,15 +47,15 @@ def open_run(picture: str, run: Folder, data: Dataset | None = None) -> Run:
 
 
 class Group(NamedTuple):
-    """Runs that differ in nothing but their seed: what tells them from others; their metrics."""
+    """Runs that differ only in their seed."""
 
-    label: str
+    label: str  # how the group differs from others
     run: Run
-    seeds: list[list[Json]]
+    seeds: list[list[Json]]  # the metrics of each seed
 
 
 def groups_of(picture: str, runs: Folder | Iterable[Folder]) -> list[Group]:
-    """Those of the runs that have such a picture, by configuration; RunError if none has."""
+    """Groups the runs that have such a picture by configuration; ``RunError`` if none has it."""
     found: dict[str, list[Run]] = {}
     known = read_runs(runs)
     if not known:
@@ -80,13 +80,14 @@ def groups_of(picture: str, runs: Folder | Iterable[Folder]) -> list[Group]:
 
 
 def _labels(run: Run) -> int | str:
-    """How many, in words; "all" of the caller's own rows would not say how many."""
+    """Returns the number of labels as a legend shows it."""
+    # For the caller's own split, "all" would not say how many.
     known = run.label_count(run.train_config.seed) if run.data.get("split") else None
     return run.train_config.labels if known is None else known
 
 
 def _names(paths: Iterable[Path]) -> list[str]:
-    """Of each of different folders the shortest end of its path that no other has."""
+    """Returns for each folder the shortest end of its path that no other folder has."""
     parts = [path.resolve().parts for path in paths]
     return [
         next(
@@ -99,7 +100,7 @@ def _names(paths: Iterable[Path]) -> list[str]:
 
 
 def _metrics_of(runs: Sequence[Run]) -> list[list[Json]]:
-    """Of each seed; of the same run twice the longer."""
+    """Returns the metrics of each seed, the longer ones if a seed occurs twice."""
     found: dict[tuple[int, int], list[Json]] = {}
     for run in runs:
         for seed, own in run.metrics.items():
@@ -109,7 +110,7 @@ def _metrics_of(runs: Sequence[Run]) -> list[list[Json]]:
 
 
 def curve(group: Group, key: str) -> Array:
-    """A number of metrics.jsonl: epoch, its mean, least and greatest over seeds, (4, E ≥ 0)."""
+    """Returns epochs and a metric's mean, least and greatest value over seeds, (4, E ≥ 0)."""
     by_epoch: dict[int, list[float]] = {}
     for line in (line for own in group.seeds for line in own if key in line):
         by_epoch.setdefault(line["epoch"], []).append(line[key])
@@ -118,16 +119,16 @@ def curve(group: Group, key: str) -> Array:
 
 
 def learning_curves(runs: Folder | Iterable[Folder]) -> Figure:
-    """Total and supervised cost, learning rate and error on held-out rows, over epochs.
+    """Draws total and supervised cost, learning rate and validation error over epochs.
 
     Runs that differ only in their seed are one line, their mean, with a band from the least to the
-    greatest; the legend says what tells the lines apart.
+    greatest value; the legend shows how the lines differ.
 
     Args:
       runs: a run folder, finished or not, or several.
 
     Raises:
-      RunError: none is given, one is absent or damaged, or no epoch of any is finished.
+      RunError: no run is given, one is absent or damaged, or no epoch of any is finished.
     """
     groups = groups_of("learning_curves", runs)
     panels = {
@@ -150,11 +151,11 @@ def learning_curves(runs: Folder | Iterable[Folder]) -> Figure:
 
 
 def denoising_costs(runs: Folder | Iterable[Folder]) -> Figure:
-    """The denoising cost C(l) of each layer over epochs, not multiplied by λ(l).
+    """Draws the denoising cost C(l) of each layer over epochs, not multiplied by λ(l).
 
-    Each configuration has axes of its own; of several seeds it is the mean, with a band from the
-    least to the greatest. Arguments and errors are those of ``learning_curves``; a baseline has no
-    such cost.
+    Each configuration has its own axes; with several seeds a line is the mean, with a band from the
+    least to the greatest value. Arguments and errors are those of ``learning_curves``; a baseline
+    has no such cost.
     """
     groups = groups_of("denoising_costs", runs)
     figure = plot_style.new_figure(1.2 + 2.9 * -(-len(groups) // 2), "Denoising cost of each layer")
@@ -172,7 +173,7 @@ def denoising_costs(runs: Folder | Iterable[Folder]) -> Figure:
 
 
 def _name(group: Group) -> str:
-    """What tells it from others, how many seeds, and how far."""
+    """Returns the group's label with its number of seeds and last epoch."""
     ends, wanted = [len(own) for own in group.seeds], group.run.train_config.epochs
     notes = [f"{len(ends)} seeds"] if len(ends) > 1 else []
     notes += [f"epoch {max(ends)} of {wanted}"] if max(ends) < wanted else []
@@ -181,6 +182,7 @@ def _name(group: Group) -> str:
 
 
 def _curve(axes: Any, group: Group, key: str, at: int, name: str) -> None:
+    """Draws one metric of a group as a line, with a band if it has several seeds."""
     axes.locator_params("x", nbins=6, integer=True, min_n_ticks=1)
     epochs, mean, low, high = curve(group, key)
     every = max(1, len(epochs) // 6)

@@ -1,4 +1,4 @@
-"""What the decoder has learnt: its denoising functions, and how it reconstructs inputs."""
+"""Draws what the decoder has learnt: denoising functions and reconstructions of inputs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def denoising_functions(
     *,
     seed: int | None = None,
 ) -> Figure:
-    """The learnt ẑ = g(z̃, u) of some units over z̃, a curve for each u; see the paper's Figure 1.
+    """Draws learnt ẑ = g(z̃, u) of some units over z̃, a curve for each u, as the paper's Figure 1.
 
     Args:
       run: a finished run.
       layer: 0…L; by default the lowest one above the input that has a ẑ.
-      units: of the layer, or channels below a convolution or pooling; by default the six whose ẑ
-        is furthest from a linear function of z̃ and u, by root mean square.
-      seed: of several in the folder; by default the first.
+      units: units of the layer, or channels below a convolution or pooling; by default the six
+        whose ẑ is furthest from a linear function of z̃ and u, by root mean square.
+      seed: one of the seeds in the folder; by default the first.
 
     Raises:
       RunError: the run is absent, damaged, not finished, or has no decoder.
-      ConfigError: no such layer or unit.
+      ConfigError: there is no such layer or unit.
     """
     known = open_run("denoising_functions", run)
     model = load_network(known.path, seed)
@@ -73,7 +73,7 @@ def denoising_functions(
 
 
 def layer_of(model: Model, layer: int | None, units: Sequence[int] = ()) -> tuple[int, Level]:
-    """The layer, None being the lowest one above the input; ConfigError without it or a unit."""
+    """Checks a layer and its units; a layer of None is the lowest one above the input."""
     decoded = model.config.decoder_layers
     layer = next((i for i in decoded if i), decoded[0]) if layer is None else layer
     level = model.config.levels[layer] if layer in decoded else None
@@ -88,7 +88,7 @@ def layer_of(model: Model, layer: int | None, units: Sequence[int] = ()) -> tupl
 
 
 def denoised(model: Model, layer: int, z: Array, u: Array, units: Sequence[int]) -> Array:
-    """ẑ = g(z̃, u) of N units. (Z,), (U,) -> (U, Z, N); where g ignores u, (1, Z, N)."""
+    """Evaluates ẑ = g(z̃, u) of N units: (Z,), (U,) -> (U, Z, N), or (1, Z, N) if g ignores u."""
     _, level = layer_of(model, layer, units)
     own = model.variables["params"]["decoder"].get(f"layer_{layer}", {})
     a_PxN = own["combinator"][:, np.asarray(units)] if "combinator" in own else ()
@@ -102,7 +102,7 @@ def denoised(model: Model, layer: int, z: Array, u: Array, units: Sequence[int])
 
 
 def most_curved(model: Model, layer: int, z: Array, u: Array, count: int) -> list[int]:
-    """Units whose ẑ is furthest (root mean square) from linear in z̃ and u; the first if all are."""
+    """Returns the ``count`` units whose ẑ is furthest (RMS) from linear in z̃ and u."""
     values = denoised(model, layer, z, u, range(layer_of(model, layer)[1].units))
     size = values.shape[:2]
     terms = [np.ones(size), np.broadcast_to(z, size), np.broadcast_to(u[: size[0], None], size)]
@@ -115,11 +115,11 @@ def most_curved(model: Model, layer: int, z: Array, u: Array, count: int) -> lis
 def reconstructions(
     run: Folder | Rows, data: Dataset | None = None, *, seed: int | None = None
 ) -> Figure:
-    """Clean, corrupted and reconstructed inputs: images, or lines of other features.
+    """Draws clean, corrupted and reconstructed inputs as images, or as lines if they are no images.
 
-    One of each class, up to ten, of a minibatch from all over the rows that ``confusion`` takes;
-    the noise is that of training, from a fixed seed. Arguments and errors are those of
-    ``confusion``.
+    One row of each class is shown, up to ten, from a minibatch spread over the rows that
+    ``confusion`` takes; the noise is that of training, from a fixed seed. Arguments and errors are
+    those of ``confusion``.
     """
     rows = rows_for("reconstructions", run, data, seed)
     size = min(len(rows.x), rows.model.train_config.batch_size)
@@ -140,7 +140,7 @@ def reconstructions(
 
 
 def _image_rows(pictures: Sequence[Array], names: Sequence[str], whitened: bool) -> Figure:
-    """Rows of images on the scale of the clean ones; whitened ones each on a scale of its own."""
+    """Draws rows of images on the scale of the clean ones, or on one scale each if whitened."""
     width = max(len(pictures[0]), 5)
     figure = plot_style.new_figure(0.8 + len(pictures) * 7 / width, "")
     ends = pictures[0].min(), pictures[0].max()
@@ -156,7 +156,7 @@ def _image_rows(pictures: Sequence[Array], names: Sequence[str], whitened: bool)
 
 
 def _feature_lines(inputs: Sequence[Array], y: Array, names: Sequence[str]) -> Figure:
-    """The features of each row against their number."""
+    """Draws the features of each row against their index."""
     figure = plot_style.new_figure(1.0 + 1.6 * -(-len(y) // 2), "")
     styles = ({"color": "black"}, {"color": "#888888", "marker": "x", "linestyle": "none"})
     for place, label in enumerate(y):
@@ -172,7 +172,7 @@ def _feature_lines(inputs: Sequence[Array], y: Array, names: Sequence[str]) -> F
 
 
 def reconstructed(model: Model, x: Array) -> tuple[Array, Array, Array]:
-    """x, z̃(0) and ẑ(0), (B, *input_shape), of raw rows, normalised as a minibatch of training."""
+    """Returns x, z̃(0) and ẑ(0), (B, *input_shape), of raw rows that form one minibatch."""
     config, x = model.config, model.prepare(x).reshape(-1, *model.config.input_shape)
     with matmul_precision(model.train_config):
         clean = jnp.asarray(x, jnp.zeros(()).dtype) * model.scale

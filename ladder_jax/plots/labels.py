@@ -1,4 +1,4 @@
-"""Error against the number of labelled rows, of several runs and a ledger, beside the paper's."""
+"""Draws the error against the number of labelled rows, beside the paper's."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class NothingToDrawError(RunError):
 
 
 class Point(NamedTuple):
-    """A finished run: series, nearest model of the presets, labelled rows, error in %."""
+    """The error of a finished run in per cent."""
 
     series: str
-    model: tuple[str, str]
+    model: tuple[str, str]  # data set and the nearest model of the presets
     labels: int
     error: float
-    held_out: bool
+    held_out: bool  # the error is on validation rows
 
 
 def error_against_labels(runs: Iterable[Folder] = (), ledger: Folder | None = None) -> Figure:
-    """Error against the number of labelled rows, beside the paper's.
+    """Draws the error against the number of labelled rows, beside the paper's.
 
-    Each run is a dot; of each model there are mean and standard deviation (n − 1) over seeds. Of a
-    ledger only runs with a preset's settings are taken, if it has some.
+    Each run is a dot; each model has its mean and standard deviation (n − 1) over seeds. If a
+    ledger has runs with the settings of a preset, only these are taken from it.
 
     Args:
-      runs: run folders; those that are not finished are passed over.
+      runs: run folders; those that are not finished are ignored.
       ledger: file with a line for each run, such as results/ledger.jsonl.
 
     Raises:
@@ -83,6 +83,7 @@ def error_against_labels(runs: Iterable[Folder] = (), ledger: Folder | None = No
 
 
 def _draw_series(axes: Any, points: list[Point], style: dict[str, Any], shift: float) -> None:
+    """Draws mean and standard deviation of a series, and a dot for each run."""
     found: dict[int, list[float]] = {}
     for point in points:
         found.setdefault(point.labels, []).append(point.error)
@@ -94,14 +95,14 @@ def _draw_series(axes: Any, points: list[Point], style: dict[str, Any], shift: f
 
 
 def _draw(axes: Any, rows: list[tuple[int, float, float]], shift: float, **style: Any) -> None:
-    """Labels, mean and deviation as whiskers, of which none ends at 0 on a logarithmic axis."""
+    """Draws means with whiskers, none of which ends at 0 on a logarithmic axis."""
     labels, means, spread = zip(*rows, strict=True)
     down = [min(own, 0.9 * mean) for own, mean in zip(spread, means, strict=True)]
     axes.errorbar([own * shift for own in labels], means, [down, spread], capsize=3, **style)
 
 
 def _paper(dataset: str, model: str) -> list[tuple[int, float, float]]:
-    """Labels, mean and standard deviation (0 of a single run) of each row of the paper's tables."""
+    """Returns labels, mean and standard deviation (0 for a single run) of the paper's rows."""
     rows = (own for own in presets.PRESETS.values() if (own.dataset, own.model) == (dataset, model))
     return [
         (PAPER_ROWS[dataset] if row.labels == "all" else int(row.labels), mean, deviation or 0)
@@ -111,6 +112,7 @@ def _paper(dataset: str, model: str) -> list[tuple[int, float, float]]:
 
 
 def _dress(axes: Any, points: list[Point], labels: list[int]) -> None:
+    """Labels the axes, with ticks at the numbers of labels."""
     y = "error on held-out rows (%)" if points[0].held_out else "test error (%)"
     if len({point.held_out for point in points}) > 1:
         y = "error (%), on test rows or, with validation, on held-out rows"
@@ -124,7 +126,7 @@ def _dress(axes: Any, points: list[Point], labels: list[int]) -> None:
 
 
 def points_of(runs: Iterable[Run], lines: Iterable[Json] = ()) -> list[Point]:
-    """The errors of finished runs and of a ledger's lines by their own statistics, once each."""
+    """Returns the errors of finished runs and of ledger lines, once each."""
     of_ledger, first = [], dict[str, Run]()
     for line in lines:
         with suppress(RunError, *UNREADABLE):  # of another version
@@ -151,14 +153,12 @@ def points_of(runs: Iterable[Run], lines: Iterable[Json] = ()) -> list[Point]:
 
 
 def _series(run: Run, first: dict[str, Run]) -> tuple[str, str]:
-    """The nearest model of the presets with the settings that differ, and that model alone.
-
-    Of other data the first run is what the others are compared with.
-    """
+    """Returns the nearest preset model with the settings that differ, and that model alone."""
     name, labels, words = run.data["name"], run.train_config.labels, texts(run)
     rows: dict[str, presets.Preset | Run] = {
         model: presets.for_labels(name, model, labels) for model in presets.models(name)
     }
+    # Data without presets: compare with the first run.
     rows = rows or {kind_of(run.config): first.setdefault(name, run)}
     changes = {
         model: [n for n in changed(run.config, run.train_config, row) if n != "labels"]

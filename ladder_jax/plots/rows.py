@@ -1,4 +1,4 @@
-"""Rows that a run has not learnt from and what it takes them for: confusion and mistakes."""
+"""Draws what a run predicts for rows that it has not learnt from: confusion and mistakes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,17 @@ from ladder_jax.train.result import Model, load_network
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows as the data set stores them.
+    """Rows as the data set stores them, with the model that classifies them."""
 
-    Attributes:
-      x: the rows, (N, *shape).
-      y: their classes, (N,).
-      index: their numbers in the data's training or test part, (N,).
-      what: which they are, in words.
-      model: what classifies them.
-    """
-
-    x: Array
-    y: Array
-    index: Array
-    what: str
+    x: Array  # (N, *shape)
+    y: Array  # classes, (N,)
+    index: Array  # row numbers in the data's training or test part, (N,)
+    what: str  # which rows they are, for titles
     model: Model
 
     @functools.cached_property
     def probabilities(self) -> Array:
-        """Of the classes, (N, K), by the run's default statistics."""
+        """Class probabilities (N, K) by the run's default statistics."""
         return self.model.predict_proba(self.x)
 
     @property
@@ -47,23 +39,19 @@ class Rows:
         return self.probabilities.argmax(axis=-1)
 
     def confusion(self) -> Array:
-        """Number of rows by true (first axis) and predicted class, (K, K)."""
+        """Counts rows by true (first axis) and predicted class, (K, K)."""
         counts = np.zeros((self.probabilities.shape[-1],) * 2, int)
         np.add.at(counts, (self.y, self.predicted), 1)
         return counts
 
     def mistakes(self) -> Array:
-        """Numbers of the wrongly classified rows, the most probable wrong class first."""
+        """Returns indices of the wrongly classified rows, the most probable wrong class first."""
         wrong = np.flatnonzero(self.predicted != self.y)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=-1), kind="stable")]
 
 
 def rows_of(run: Run, data: Dataset | None, seed: int | None) -> Rows:
-    """The held-out rows of a run that has some, else the test rows, else the training rows.
-
-    Raises:
-      RunError: the run is of other data, or cannot be loaded.
-    """
+    """Returns the validation rows of a run, else the test rows, else the training rows."""
     if data is None or data.fingerprint() != run.data.get("sha256"):
         name = data.name if data else "none"
         raise RunError(f"{run.path}: was trained on other data than these ({name})")
@@ -78,19 +66,19 @@ def rows_of(run: Run, data: Dataset | None, seed: int | None) -> Rows:
 
 
 def seed_note(run: Run, model: Model) -> str:
-    """Which of several runs in the folder the model is of, for the end of a title."""
+    """Returns the end of a title that names the model's seed if the folder has several."""
     return f", seed {model.train_config.seed}" if run.num_seeds > 1 else ""
 
 
 def rows_for(picture: str, run: Folder | Rows, data: Dataset | None, seed: int | None) -> Rows:
-    """Those of ``rows_of`` for a run that has such a picture; else it is a RunError."""
+    """Returns ``rows_of`` a run and raises ``RunError`` if it has no such picture."""
     if isinstance(run, Rows):  # write_figures has them, for all three pictures
         return run
     return rows_of(open_run(picture, run, data), data, seed)
 
 
 def image_shape(x: Array, config: LadderConfig) -> tuple[int, ...] | None:
-    """(H, W, C) if the rows are images; None if they are features."""
+    """Returns (H, W, C) if the rows are images, and None if they are features."""
     shapes = [shape for shape in (x.shape[1:], config.input_shape) if len(shape) in (2, 3)]
     fitting = [(*shape, 1)[:3] for shape in shapes if math.prod(shape) == math.prod(x.shape[1:])]
     return next((shape for shape in fitting if shape[2] in (1, 3)), None)
@@ -99,14 +87,15 @@ def image_shape(x: Array, config: LadderConfig) -> tuple[int, ...] | None:
 def confusion(
     run: Folder | Rows, data: Dataset | None = None, *, seed: int | None = None
 ) -> Figure:
-    """The confusion matrix by the run's default statistics: rows, and per cent of the true class.
+    """Draws the confusion matrix: numbers of rows, and per cent of the true class.
 
-    It is of the held-out rows, if the run has some, or else of the test rows.
+    It is by the run's default statistics, and shows the validation rows if the run has some, and
+    the test rows otherwise.
 
     Args:
       run: a finished run.
-      data: those it was trained on.
-      seed: of several in the folder; by default the first.
+      data: the data that the run was trained on.
+      seed: one of the seeds in the folder; by default the first.
 
     Raises:
       RunError: the run is absent, damaged, not finished, of other data, or there are no such rows.
@@ -131,11 +120,11 @@ def confusion(
 
 
 def mistakes(run: Folder | Rows, data: Dataset | None = None, *, seed: int | None = None) -> Figure:
-    """The up to 18 wrongly classified rows of which the model was most certain.
+    """Draws the wrongly classified rows of which the model was most certain, up to 18.
 
-    Images, or the features as a table of colours; p is the probability of the predicted class, a
-    row's number that in the training or test part.
-    Rows, arguments and errors are those of ``confusion``.
+    Rows are shown as images, or as a table of colours with a column for each feature; p is the
+    probability of the predicted class, and a row's number is its index in the training or test
+    part. Rows, arguments and errors are those of ``confusion``.
     """
     rows = rows_for("mistakes", run, data, seed)
     wrong = rows.mistakes()

@@ -1,4 +1,4 @@
-"""The style that all pictures share. matplotlib is imported where it is used, without pyplot."""
+"""Defines the style that all pictures share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ladder_jax.errors import LadderError
 from ladder_jax.storage.read_run import SEEDS, Run
 
-if TYPE_CHECKING:  # for all pictures; matplotlib is optional
+if TYPE_CHECKING:  # matplotlib is optional, so it is imported where it is used
     from matplotlib.figure import Figure as Figure
 else:
     Figure = Any
@@ -19,11 +19,11 @@ Array = npt.NDArray[Any]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BAND, PAPER = "band: least to greatest seed", "open: the paper"
-"""The legend's words for what is of no series alone: grey, and at its end."""
+"""Legend entries that belong to no single series; they are grey and come last."""
 
 
 def new_figure(height: float, title: str) -> Figure:
-    """An empty figure, height in inches; LadderError without matplotlib."""
+    """Creates an empty figure, with the height in inches."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -34,33 +34,35 @@ def new_figure(height: float, title: str) -> Figure:
 
 
 def add_axes(figure: Figure, count: int, columns: int, place: int, **shared: bool) -> Any:
-    """The axes of that place, from 0, among ``count``; ``sharex``, ``sharey`` with the first."""
+    """Adds the axes at ``place``, from 0, of ``count``, with x or y ``shared`` with the first."""
     columns = min(columns, count)
     first = {name: figure.axes[0] for name in shared if figure.axes}
     return figure.add_subplot(-(-count // columns), columns, place + 1, **first)
 
 
 def style_of(at: int) -> dict[str, Any]:
-    """Colour, marker and line of a series; 7 and 8 of them, so that 56 series differ."""
+    """Returns colour, marker and line of a series."""
+    # 7 colours and 8 markers, so that 56 series differ.
     style = {"color": COLOURS[at % 7], "marker": "os^DvPX*"[at % 8]}
     return style | {"linestyle": ("-", "--", "-.", ":")[at % 4], "markersize": 4.5}
 
 
 def texts(run: Run) -> dict[str, str]:
-    """Every setting of a run but its seeds, and its data, in words that fit a legend."""
+    """Returns the data and every setting of a run except its seeds, as short texts for a legend."""
     fields = run.config.to_json() | run.train_config.to_json() | {"data": run.data["name"]}
     words = {name: "λ" if name == "denoising_weights" else name for name in fields}
     return {name: f"{words[name]} {_short(fields[name])}" for name in fields if name not in SEEDS}
 
 
 def _short(value: Any) -> str:
+    """Returns a value as short text."""
     if isinstance(value, list):
         return ",".join(map(_short, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def dress(axes: Any, x: str, y: str, log: bool = False) -> None:
-    """Labels, a grid and an open frame; ``log`` if there is anything above 0 to show."""
+    """Adds labels, a grid and an open frame; ``log`` needs a value above 0 to have an effect."""
     axes.set(xlabel=x, ylabel=y, axisbelow=True)
     axes.tick_params(labelsize=8.5)
     axes.grid(color="#E0E0E0", linewidth=0.6)
@@ -71,7 +73,7 @@ def dress(axes: Any, x: str, y: str, log: bool = False) -> None:
 
 
 def plain_logarithm(axis: Any) -> None:
-    """Ticks in plain figures, so many that some are in sight and none overlap."""
+    """Sets ticks with plain numbers, so many that some are visible and none overlap."""
     from matplotlib import ticker
 
     low, high = axis.get_view_interval()
@@ -84,14 +86,14 @@ def plain_logarithm(axis: Any) -> None:
 
 
 def show_image(axes: Any, image: Array, low: float, high: float) -> None:
-    """An image (H, W, 1 or 3) without ticks; low is black, high white."""
+    """Draws an image (H, W, 1 or 3) without ticks, from black (low) to white (high)."""
     levels = np.clip((image - low) / ((high - low) or 1), 0, 1)
     axes.imshow(levels if image.shape[-1] == 3 else levels[..., 0], cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
 
 
 def legend(figure: Figure) -> None:
-    """One for all axes, each name once."""
+    """Adds one legend for all axes, with each name once."""
     from matplotlib.patches import Patch
 
     found: dict[str, Any] = {}
@@ -108,7 +110,7 @@ def legend(figure: Figure) -> None:
 
 
 def colour_bar(figure: Figure, colours: Any, label: str, ticks: Any = None) -> None:
-    """One beside all axes."""
+    """Adds one colour bar beside all axes."""
     bar = figure.colorbar(colours, ax=figure.axes, ticks=ticks, aspect=30, pad=0.02)
     bar.set_label(label)
     bar.ax.tick_params(labelsize=8.5)

@@ -1,4 +1,4 @@
-"""Markup of report.html: escaped elements, tables, pictures, and curves as SVG."""
+"""Builds the markup of report.html: escaped elements, tables, pictures, and curves as SVG."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-# Said again, because browsers forget them where a small screen lays out a table otherwise.
+# Explicit roles, because browsers drop them where the CSS for small screens changes the display.
 _ROLES = {"table": "table", "thead": "rowgroup", "tbody": "rowgroup", "tr": "row", "td": "cell"}
 _ROLES |= {"col": "columnheader", "row": "rowheader"}
 
 
 class Html(str):
-    """Text that is markup already. All other text is escaped by ``tag``."""
+    """Text that is markup already and is not escaped by ``tag``."""
 
 
 def tag(name: str, /, *content: object, **attributes: object) -> Html:
-    """An element; ``class_`` is its class, ``aria_label`` its aria-label, "" is left out."""
+    """Returns an element; ``class_`` is written class, ``aria_label`` aria-label; "" is omitted."""
     if role := _ROLES.get(str(attributes.get("scope", name))):
         attributes["role"] = role
     named = ((key.rstrip("_").replace("_", "-"), str(v)) for key, v in attributes.items())
@@ -29,33 +29,26 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
 
 
 def section(name: str, *content: object) -> Html:
-    """A part of the page under a heading."""
+    """Returns a part of the page under a heading."""
     return tag("section", tag("h2", name), *content)
 
 
 def note(*content: object) -> Html:
-    """A paragraph of small print."""
+    """Returns a paragraph of small print."""
     return tag("p", *content, class_="note")
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    """A table that scrolls in its own box; the first cell of a row is its heading.
-
-    Columns with long text are marked, so that small screens can put them below the others.
-
-    Args:
-      caption: of the table, also the name of the box.
-      head: a heading for each column, or none at all.
-      rows: cells; the last one of a row that is shorter takes up the rest.
-    """
+    """Returns a table that scrolls in its own box; the first cell of each row is its heading."""
     columns = range(max(map(len, rows)))
     full = [row for row in rows if len(row) == len(columns)]
+    # Small screens put columns with long text below the others.
     kinds = ["long" * any(len(str(row[i])) > 30 for row in full) for i in columns]
     lines = []
     for row in rows:
         cells = [tag("th", row[0], scope="row")]
         cells += [tag("td", cell, class_=kinds[i]) for i, cell in enumerate(row) if i]
-        if missing := len(columns) - len(row):
+        if missing := len(columns) - len(row):  # the last cell takes up the rest
             cells[-1] = tag("td", row[-1], colspan=1 + missing, class_="long")
         lines.append(tag("tr", *cells))
     heads = [tag("th", word, scope="col", class_=kinds[i]) for i, word in enumerate(head)]
@@ -66,12 +59,12 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -
 
 
 def is_png(content: bytes) -> bool:
-    """Whether it begins as a PNG image does."""
+    """Returns whether the content begins as a PNG image does."""
     return content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) >= 24
 
 
 def picture(stem: str, content: bytes, caption: str) -> Html:
-    """A PNG image with its caption, as part of the page; wide ones scroll on a small screen."""
+    """Returns a PNG image with its caption, which scrolls on a small screen if it is wide."""
     if not is_png(content):
         return tag("p", f"figures/{stem}.png is no PNG image and is left out.", class_="note")
     width, height = struct.unpack(">II", content[16:24])
@@ -84,16 +77,11 @@ def picture(stem: str, content: bytes, caption: str) -> Html:
 
 
 def chart(label: str, lines: Sequence[Sequence[float]]) -> Html:
-    """Curves over the epochs as SVG, one for each seed, with axes.
-
-    Args:
-      label: of the vertical axis, which is logarithmic where values differ by much.
-      lines: values of the epochs from the first on; at least one each.
-    """
+    """Returns curves over the epochs as SVG with axes, one line of values for each seed."""
     low, high = min(map(min, lines)), max(map(max, lines))
     epochs, log = max(map(len, lines)), low > 1e-99 and high > 20 * low
     ticks = _ticks(min(low, 0), high)
-    if log:
+    if log:  # values that differ by much
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         ticks = [10.0**i for i in range(first, last + 1)]
     low, high = min(low, ticks[0]), max(high, ticks[-1])
@@ -125,7 +113,7 @@ def chart(label: str, lines: Sequence[Sequence[float]]) -> Html:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below ``low`` to above ``high``, a few."""
+    """Returns a few round numbers from below ``low`` to above ``high``."""
     raw = ((high - low) or 1) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
@@ -134,5 +122,5 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value from a file is one that can be shown and drawn."""
+    """Returns whether a value from a file is a number that can be shown and drawn."""
     return isinstance(value, (int, float)) and abs(value) < 1e99

@@ -1,4 +1,4 @@
-"""report.html: a run folder as one page that needs nothing else, no network and no scripts."""
+"""Writes report.html, one page that shows a run folder and needs no network and no scripts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ladder_jax.report.reproduce import (
 )
 from ladder_jax.storage.read_run import Json, Run, mean_text, percent, plain, read_run
 
-# Control characters and halves of characters, which names from files may hold.
+# Control characters and lone surrogates, which names from files may contain.
 _NO_TEXT = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 
@@ -48,10 +48,10 @@ def write_report(run: str | os.PathLike[str]) -> Path:
       run: the folder.
 
     Returns:
-      Where the page is.
+      The path of the page.
 
     Raises:
-      RunError: it is no run folder, a file there is damaged, or the page cannot be written.
+      RunError: it is no run folder, a file in it is damaged, or the page cannot be written.
     """
     path = Path(run) / "report.html"
     text = re.sub(_NO_TEXT, "\ufffd", _page(read_run(os.path.abspath(run))))
@@ -59,6 +59,7 @@ def write_report(run: str | os.PathLike[str]) -> Path:
 
 
 def _page(run: Run) -> str:
+    """Returns the whole page as HTML."""
     row = nearest_preset(run)
     labels = f"{run.train_config.labels} labels"
     count = run.label_count(run.train_config.seed)
@@ -81,7 +82,7 @@ def _page(run: Run) -> str:
 
 
 def _pictures(run: Run, row: Preset | None) -> Html:
-    """Curves from metrics.jsonl, then what lies in figures/."""
+    """Returns the curves of metrics.jsonl, then the pictures in figures/."""
     try:
         found = {path.stem: path.read_bytes() for path in (run.path / "figures").glob("*.png")}
     except OSError as error:
@@ -100,6 +101,7 @@ def _pictures(run: Run, row: Preset | None) -> Html:
 
 
 def _curve(run: Run, field: str, label: str) -> list[Html]:
+    """Returns a figure of one metric, or nothing if a value is missing."""
     lines = []
     for _, own in sorted(run.metrics.items()):
         values: list[Any] = [line.get(field) for line in own]
@@ -112,6 +114,7 @@ def _curve(run: Run, field: str, label: str) -> list[Html]:
 
 
 def _data(run: Run, row: Preset | None) -> Html:
+    """Returns the facts about the data and the labelled rows."""
     rows, train, split = run.data["rows"], run.train_config, run.data.get("split")
     counts = sorted(set(run.labelled.values()))
     labelled = " to ".join(map(str, counts[:1] + counts[1:][-1:])) or str(train.labels)
@@ -137,6 +140,7 @@ def _data(run: Run, row: Preset | None) -> Html:
 
 
 def _configuration(run: Run, row: Preset | None) -> Html:
+    """Returns the tables of layers and of settings."""
     config, counts = run.config, parameter_counts(run.config)
     layers: list[list[object]] = []
     for i, kind in enumerate(["input", *map(str, config.layers)]):
@@ -172,12 +176,13 @@ def _configuration(run: Run, row: Preset | None) -> Html:
 
 
 def _shown(name: str, settings: Json) -> str:
-    """A setting's value, and in words what an absent one stands for."""
+    """Returns a setting's value as text, with words for what None stands for."""
     absent = {"data_seed": "the seed", "steps_per_epoch": "a whole pass"}
     return plain(settings[name]) if settings[name] is not None else absent.get(name, "–")
 
 
 def _reproduce(run: Run, row: Preset | None) -> Html:
+    """Returns how to repeat the run and what it was computed with."""
     again = f"runs/{run.path.name}-again"
     content = [tag("p", "In the project's folder, as a run of its own:"), *how(run, row, again)]
     versions = dict(run.result.get("versions", {}))
@@ -219,7 +224,7 @@ _WHY = (
 
 
 def result(run: Run, row: Preset | None) -> Html:
-    """The number to compare with the paper, and whether it can be compared."""
+    """Returns the error to compare with the paper, and whether it can be compared."""
     if not run.result:
         return section("Not finished", *_progress(run, row))
     kind, errors = STATISTICS[0], run.errors(STATISTICS[0])
@@ -259,7 +264,7 @@ def result(run: Run, row: Preset | None) -> Html:
 
 
 def _one_seed(run: Run, row: Preset | None) -> Html:
-    """Why the error of one run says little, and how to come by more."""
+    """Returns a note that the error of one run says little, and how to run more."""
     why = " Single runs scatter. "
     if row and row.paper_error and row.paper_error[1] is not None:
         why = " Single runs scatter; the paper's numbers are means over 4 to 40 runs. "
@@ -272,10 +277,12 @@ def _one_seed(run: Run, row: Preset | None) -> Html:
 
 
 def _number(number: str, what: str) -> Html:
+    """Returns a large number with its description."""
     return tag("p", tag("strong", number), " ", tag("span", what), class_="number")
 
 
 def _seed_table(run: Run) -> Html:
+    """Returns the errors of each seed and their mean."""
     rows: list[list[object]] = []
     for entry in run.runs:
         found = entry.get(f"{run.part}_error_percent")
@@ -289,7 +296,7 @@ def _seed_table(run: Run) -> Html:
 
 
 def _progress(run: Run, row: Preset | None) -> list[Html]:
-    """How far an unfinished run is, and how to go on."""
+    """Returns how far an unfinished run is, and how to continue it."""
     epochs, begun = run.train_config.epochs, len(run.metrics)
     whole = begun >= run.num_seeds and all(len(own) >= epochs for own in run.metrics.values())
     state = "is trained, but not yet evaluated" if whole else "has not come to its end"
@@ -309,11 +316,12 @@ def _progress(run: Run, row: Preset | None) -> list[Html]:
 
 
 def _value(line: Json, name: str) -> str:
+    """Returns a number of metrics.jsonl as text."""
     return f"{line[name]:.4g}" if is_number(line.get(name)) else "–"
 
 
 def by_statistics(run: Run, row: Preset | None) -> Html:
-    """The errors by each kind of statistics."""
+    """Returns the errors by each kind of statistics."""
     comparable = row is not None and row.paper_error and not changes(run, row)
     paper = "comparable with the paper" if comparable else "the paper's rule"
     rows = []

@@ -1,4 +1,4 @@
-"""A run beside the presets: its name, the nearest row of the tables, what makes it again."""
+"""Compares a run with the presets and writes the command or code that repeats it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OF_BASELINE = {
 
 
 def meanings(run: Run) -> dict[str, str]:
-    """Settings that the layer table does not show → what they mean for that run."""
+    """Returns the meaning, for that run, of each setting that the layer table does not show."""
     found = {
         name: field.metadata["help"]
         for name, field in SETTINGS.items()
@@ -46,7 +46,7 @@ def meanings(run: Run) -> dict[str, str]:
 
 
 def model_name(config: LadderConfig) -> str:
-    """By the layers that have a denoising cost."""
+    """Names the model by the layers that have a denoising cost."""
     kind = kind_of(config)
     if kind == "ladder":
         costs = ", ".join(map(str, config.cost_layers))
@@ -56,7 +56,7 @@ def model_name(config: LadderConfig) -> str:
 
 
 def network_name(config: LadderConfig) -> str:
-    """The paper's name of a convolutional network, or the sizes of an MLP."""
+    """Returns the paper's name of a convolutional network, or the sizes of an MLP."""
     same = [p.name for p in presets.PRESETS.values() if p.config.layers == config.layers]
     for start, name in _NETWORKS.items():
         if any(row.startswith(start) for row in same):
@@ -67,7 +67,7 @@ def network_name(config: LadderConfig) -> str:
 
 
 def nearest_preset(run: Run) -> Preset | None:
-    """The row whose settings are nearest; None for data that have no rows."""
+    """Returns the preset with the nearest settings, or None for data without presets."""
     name, labels = run.data["name"], run.train_config.labels
     names = [presets.for_labels(name, model, labels).name for model in presets.models(name)]
 
@@ -78,9 +78,9 @@ def nearest_preset(run: Run) -> Preset | None:
 
 
 def changes(run: Run, row: Preset) -> dict[str, tuple[Any, Any]]:
-    """What makes the run another than that row's: name → its own value, the row's."""
+    """Returns the settings that differ from the preset's, as name -> (the run's, the preset's)."""
     found = changed(run.config, run.train_config, row)
-    found.pop("statistics", None)  # each run has the errors by all
+    found.pop("statistics", None)  # each run has the errors by all kinds
     rows = PAPER_ROWS.get(run.data["name"], run.data["rows"])
     if run.data["rows"] != rows:
         found["rows"] = (run.data["rows"], rows)
@@ -92,7 +92,7 @@ def changes(run: Run, row: Preset) -> dict[str, tuple[Any, Any]]:
 
 
 def command(run: Run, row: Preset, workdir: str) -> str | None:
-    """The training command that makes this run; None where no flags say it."""
+    """Returns the training command that repeats this run, or None if no flags describe it."""
     own = run.config.to_json() | run.train_config.to_json()
     base = row.config.to_json() | row.train_config.to_json()
     if own["layers"] != base["layers"] and not run.config.layers[0].flattens:  # as --layers does
@@ -110,7 +110,7 @@ def command(run: Run, row: Preset, workdir: str) -> str | None:
 
 
 def python_code(run: Run, workdir: str) -> str:
-    """The same as Python code, for rows that the commands do not know."""
+    """Returns Python code that repeats the run, for data that the commands do not know."""
     name, split = run.data["name"], run.data.get("split")
     data = f"from_arrays(x_train, y_train, x_test, y_test, name={name!r})  # and the run's scale"
     if name in presets.DATASETS:
@@ -133,7 +133,7 @@ def python_code(run: Run, workdir: str) -> str:
 
 
 def fit_code(run: Run, workdir: str) -> str:
-    """The call of ``fit`` that makes such a run, as far as its folder says it."""
+    """Returns the call of ``fit`` that repeats the run, as far as its folder describes it."""
     words = "".join(f"    {name}={value!r},\n" for name, value in run.classifier.items())
     return (
         f"import ladder_jax as lj\n\nlj.LadderClassifier(\n{words or _known_words(run)}"
@@ -142,7 +142,7 @@ def fit_code(run: Run, workdir: str) -> str:
 
 
 def _known_words(run: Run) -> str:
-    """Parameters of a classifier that was not saved, from the settings of its run."""
+    """Returns the parameters of an unsaved classifier, from the settings of its run."""
     own, config = run.config.to_json() | run.train_config.to_json(), run.config
     network = ("denoising_weights", "input_noise", "hidden_noise", "combinator")
     known, layers = {name: own[name] for name in network}, own["layers"][:-1]
@@ -161,7 +161,7 @@ def _known_words(run: Run) -> str:
 
 
 def how(run: Run, row: Preset | None, workdir: str) -> list[Html]:
-    """What to call to have the run in that folder."""
+    """Returns what to call to repeat the run in that folder."""
     if line := row and command(run, row, workdir):
         return [_code(Html(" ".join(tag("span", word) for word in line.split(" "))))]
     if not run.is_fit:
@@ -174,4 +174,5 @@ def how(run: Run, row: Preset | None, workdir: str) -> list[Html]:
 
 
 def _code(text: str) -> Html:
+    """Returns a block of code."""
     return tag("pre", tag("code", text), tabindex=0)
