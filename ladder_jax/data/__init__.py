@@ -1,4 +1,4 @@
-"""Data as NumPy arrays: sources, file formats, preprocessing, and the split into parts of rows."""
+"""Data as NumPy arrays: sources, file formats, preprocessing, and the split into parts."""
 
 from ladder_jax.data.dataset import Dataset, from_arrays
 from ladder_jax.data.sources import NAMES, load

@@ -1,8 +1,7 @@
-"""Arrays in memory: what every later stage takes as "the data".
+"""Holds the data as arrays in memory and checks them."""
 
-Images stay as they came (uint8 where possible); the model's units are `x * scale`, applied after
-a minibatch has been gathered, so that the data take a quarter of the memory on the device.
-"""
+# Images keep their type (uint8 if possible), which takes a quarter of the memory on the device.
+# After a minibatch has been gathered, ``x * scale`` brings it into the model's units.
 
 from __future__ import annotations
 
@@ -21,18 +20,18 @@ Array = npt.NDArray[Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)  # == of arrays has no single truth value
 class Dataset:
-    """Training and test rows. Build it with `from_arrays` or `load`, which check the contents.
+    """Training and test rows; `from_arrays` and `load` build one and check its contents.
 
     Attributes:
       name: short name, used for the default work folder.
       x_train: (N, *input_shape), uint8, float32 or float64, C-contiguous.
       y_train: (N,) int32 in 0..num_classes-1, or -1 for a row without a label.
-      x_test: (M, *input_shape) as x_train, or None where there is no test set.
+      x_test: (M, *input_shape), like x_train, or None if there is no test set.
       y_test: (M,) int32 in 0..num_classes-1, or None.
       num_classes: K, at least 2.
       scale: inputs in the model's units are x * scale (1/255 for bytes of an image).
-      preprocessing: what `ladder_jax.data.prepare` has yet to do to the inputs: "gcn_zca", or
-        None where they are ready.
+      preprocessing: what `ladder_jax.data.prepare` still has to do to the inputs: "gcn_zca", or
+        None if they are ready.
     """
 
     name: str
@@ -55,9 +54,9 @@ class Dataset:
         return len(self.x_train)
 
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over everything but the name: equal only for equal data."""
+        """Returns 16 hex digits of a SHA-256 over everything but the name."""
         digest = hashlib.sha256(f"{self.num_classes} {self.scale!r}".encode())
-        if self.preprocessing is not None:  # unset it adds nothing: old run folders stay valid
+        if self.preprocessing is not None:  # without it nothing is added: old folders stay valid
             digest.update(f"preprocessing {self.preprocessing}".encode())
         for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             if array is not None:
@@ -77,24 +76,24 @@ def from_arrays(
     scale: float = 1.0,
     preprocessing: str | None = None,
 ) -> Dataset:
-    """Checks arrays and makes a `Dataset` of them, without copying where dtype and layout fit.
+    """Checks arrays and builds a `Dataset`, without a copy if dtype and layout fit.
 
-    uint8, float32 and float64 inputs keep their dtype, bool becomes uint8, anything else float32;
-    training and test inputs of differing dtype get the common one.
+    uint8, float32 and float64 inputs keep their dtype, bool becomes uint8, and all others float32.
+    Training and test inputs of different dtypes get the common one.
 
     Args:
       x_train: (N, *input_shape) numbers.
-      y_train: (N,) whole numbers 0..K-1; -1 marks a row without a label.
+      y_train: (N,) integers 0..K-1; -1 marks a row without a label.
       x_test, y_test: the same for (M,) test rows, all with a label; None if there are none.
       name: short name of the data.
       num_classes: K; by default the largest training label + 1.
       scale: factor that brings x into the model's units.
-      preprocessing: "gcn_zca" for inputs that `prepare` is to contrast-normalise and whiten.
+      preprocessing: "gcn_zca" for inputs that `prepare` will contrast-normalise and whiten.
 
     Raises:
-      DataError: arrays not numeric, empty, not finite or of differing lengths or shapes; labels
-        outside 0..K-1; a scale that is not above 0; an unknown preprocessing, or one beside a
-        scale other than 1.
+      DataError: arrays are not numeric, empty, not finite, or differ in length or shape; labels
+        are outside 0..K-1; the scale is not above 0; the preprocessing is unknown, or there is
+        one and a scale other than 1.
     """
     inputs = check_inputs("x_train", x_train)
     labels = check_labels("y_train", y_train, len(inputs))
@@ -121,6 +120,7 @@ _MAX_CLASSES = 1_000_000  # a stray label of a billion must not become a layer o
 
 
 def _numbers(field: str, value: npt.ArrayLike) -> Array:
+    """Returns a numeric array that is not empty, or raises a DataError."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -136,17 +136,14 @@ def _numbers(field: str, value: npt.ArrayLike) -> Array:
 
 
 def _check_finite(field: str, array: Array) -> None:
+    """Raises a DataError that names the first row with a NaN or an infinity."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0, 0])
         raise DataError(f"{field}: NaN or infinity in row {row}; replace or drop such values")
 
 
 def check_inputs(field: str, value: npt.ArrayLike) -> Array:
-    """Rows of features as uint8, float32 or float64, C-contiguous.
-
-    Raises:
-      DataError: not numeric, empty, not finite, or without a feature axis.
-    """
+    """Returns checked rows of features as uint8, float32 or float64, C-contiguous."""
     array = _numbers(field, value)
     if array.ndim < 2:
         raise DataError(
@@ -161,11 +158,7 @@ def check_inputs(field: str, value: npt.ArrayLike) -> Array:
 
 
 def check_labels(field: str, value: npt.ArrayLike, rows: int) -> Array:
-    """One whole number per row, in the dtype they came in.
-
-    Raises:
-      DataError: not numeric, not whole, or not (rows,).
-    """
+    """Returns one checked integer label per row, in its original dtype."""
     array = _numbers(field, value)
     if array.ndim != 1:
         raise DataError(
@@ -183,11 +176,7 @@ def check_labels(field: str, value: npt.ArrayLike, rows: int) -> Array:
 
 
 def check_num_classes(given: int | None, labels: Array) -> int:
-    """K as given, else the largest label + 1.
-
-    Raises:
-      DataError: not a whole number, or fewer than 2 or absurdly many classes.
-    """
+    """Returns the checked number of classes, by default the largest label + 1."""
     classes = int(labels.max()) + 1 if given is None else given
     if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)):
         raise DataError(f"num_classes={given}: must be a whole number")
@@ -200,11 +189,7 @@ def check_num_classes(given: int | None, labels: Array) -> int:
 
 
 def check_range(field: str, labels: Array, lowest: int, classes: int) -> Array:
-    """The labels as int32.
-
-    Raises:
-      DataError: one is below `lowest` or not below `classes`.
-    """
+    """Returns the labels as int32 if all are from ``lowest`` to ``classes`` - 1."""
     wrong = labels[(labels < lowest) | (labels >= classes)]
     if wrong.size:
         hint = "-1 marks rows without label" if lowest < 0 else "every test row needs its label"
@@ -216,11 +201,7 @@ def check_range(field: str, labels: Array, lowest: int, classes: int) -> Array:
 
 
 def to_one_dtype(train: Array, test: Array) -> tuple[Array, Array]:
-    """Both arrays in their common dtype.
-
-    Raises:
-      DataError: their rows differ in shape.
-    """
+    """Returns both arrays in their common dtype if their rows have the same shape."""
     if train.shape[1:] != test.shape[1:]:
         raise DataError(
             f"x_test: rows of shape {test.shape[1:]}, but x_train has rows of shape "
@@ -231,22 +212,14 @@ def to_one_dtype(train: Array, test: Array) -> tuple[Array, Array]:
 
 
 def check_scale(value: float) -> float:
-    """The factor as a float.
-
-    Raises:
-      DataError: it is not a finite number above 0.
-    """
+    """Returns the scale as a float if it is finite and above 0."""
     if not isinstance(value, (int, float, np.number)) or not (0 < value < math.inf):
         raise DataError(f"scale={value}: must be a finite number above 0")
     return float(value)
 
 
 def check_preprocessing(name: str | None, scale: float) -> str | None:
-    """The name of a preprocessing as given.
-
-    Raises:
-      DataError: unknown, or beside a scale, which would be lost in the normalisation.
-    """
+    """Returns the name of a preprocessing if it is known and the scale is 1."""
     if name is not None and name not in PREPROCESSINGS:
         choices = ", ".join(PREPROCESSINGS)
         raise DataError(f"preprocessing={name}: unknown; choose one of {choices}, or None")

@@ -1,8 +1,7 @@
-"""Original files from the network, through tensorflow-datasets' download manager.
+"""Downloads original files through the download manager of tensorflow-datasets."""
 
-The only file that knows tensorflow-datasets. Its manager downloads, caches and compares sizes and
-SHA-256 with its own table, all without TensorFlow; it is imported only when needed.
-"""
+# This is the only module that knows tensorflow-datasets. Its manager downloads, caches and compares
+# sizes and SHA-256 with its own table, all without TensorFlow. It is imported only when needed.
 
 from __future__ import annotations
 
@@ -25,23 +24,7 @@ def fetch(
     names: Sequence[str],
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
-    """Gets files from `manual_dir`, from the cache, or else from the network.
-
-    The cache is the usual one of tensorflow-datasets: ~/tensorflow_datasets/downloads, or
-    $TFDS_DATA_DIR/downloads. Files of `manual_dir` are checked like downloaded ones.
-
-    Args:
-      dataset: name under which tensorflow-datasets knows the files, e.g. "mnist".
-      base_url: address of the folder, with a slash at its end.
-      names: file names in that folder.
-      manual_dir: folder that holds all of `names`; the network is not used then.
-
-    Returns:
-      One local path per name, in order.
-
-    Raises:
-      DataError: nothing could be had; one line that names every way out.
-    """
+    """Returns local paths of files, from `manual_dir`, the cache or the network, in that order."""
     if manual_dir is not None:
         _check_manual(Path(manual_dir).expanduser(), names)
     ways_out = (
@@ -54,8 +37,8 @@ def fetch(
 
         with _quiet(tfds):
             manager = _manager(tfds, dataset, manual_dir)
-            # One by one: given a list it uses threads, which after a failure of one file go on
-            # trying the others and keep the program from ending.
+            # One by one: for a list it uses threads, which after a failure of one file continue
+            # with the others and keep the program from ending.
             paths = [manager.download(base_url + name) for name in names]
     except _Unreachable as error:
         raise DataError(f"{dataset}: {error} and no local files: {ways_out}") from error
@@ -81,11 +64,13 @@ class _Unreachable(Exception):
 
 
 def _manager(tfds: Any, dataset: str, manual_dir: str | os.PathLike[str] | None) -> Any:
+    """Returns a download manager that gives up early if the server does not answer."""
+
     class Manager(tfds.download.DownloadManager):  # type: ignore[misc]
         _reached = False
 
         # Called only for files that are neither in manual_dir nor cached. The base class retries
-        # without a timeout: 200 seconds where names do not resolve, far more behind a firewall.
+        # without a timeout: 200 seconds if names do not resolve, far more behind a firewall.
         def _download(self, resource: Any) -> Any:
             if not self._reached:
                 _check_reachable(resource.url)
@@ -96,16 +81,19 @@ def _manager(tfds: Any, dataset: str, manual_dir: str | os.PathLike[str] | None)
         download_dir=_download_dir(),
         manual_dir=manual_dir,
         dataset_name=dataset,
+        # Files of manual_dir are checked like downloaded ones.
         force_checksums_validation=True,
     )
 
 
 def _download_dir() -> Path:
+    """Returns the usual cache folder of tensorflow-datasets."""
     root = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(root).expanduser() / "downloads"
 
 
 def _check_manual(folder: Path, names: Sequence[str]) -> None:
+    """Raises a DataError if a file is missing in `manual_dir`."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(
@@ -114,8 +102,9 @@ def _check_manual(folder: Path, names: Sequence[str]) -> None:
 
 
 def _check_reachable(url: str) -> None:
-    # In a thread, because neither the look-up of a name nor the number of addresses tried
-    # is under the control of a timeout; requests, because it honours the same proxy settings.
+    """Raises an error if the server does not answer in time."""
+    # In a thread, because a timeout limits neither the look-up of a name nor the number of
+    # addresses tried; with requests, because it uses the same proxy settings.
     import requests
 
     host = urlsplit(url).hostname
@@ -140,7 +129,8 @@ def _check_reachable(url: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(tfds: Any) -> Iterator[None]:
-    # Its progress bars appear even where every file is cached, and on anything but a terminal too.
+    """Turns off the progress bars of tensorflow-datasets."""
+    # They appear even if every file is cached, and also if the output is not a terminal.
     from tensorflow_datasets.core.utils import tqdm_utils
 
     shown = getattr(tqdm_utils, "_active", True)
@@ -152,5 +142,6 @@ def _quiet(tfds: Any) -> Iterator[None]:
 
 
 def _line(error: Exception, limit: int = 300) -> str:
+    """Returns the text of an error as one line of limited length."""
     text = " ".join(str(error).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

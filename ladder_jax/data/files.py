@@ -1,12 +1,15 @@
-"""Readers of the original files of the data sets: IDX (MNIST), CIFAR-10's binary version, tar.
+"""Reads the original files of the data sets: IDX (MNIST), CIFAR-10's binary version, and tar."""
 
-An IDX file has a magic number, its dimensions as big-endian words, and unsigned bytes.
-
-CIFAR-10's binary version (https://www.cs.toronto.edu/~kriz/cifar.html) has records of 3073 bytes,
-one label and then the 32x32 planes red, green and blue, row by row. There are five files of
-training records and one of test records, in a folder or in a .tar.gz, of which only the known
-members are read, in memory and within bounds.
-"""
+# An IDX file has a magic number, its dimensions as big-endian words, and unsigned bytes.
+#
+# CIFAR-10's binary version (https://www.cs.toronto.edu/~kriz/cifar.html) has records of 3073 bytes:
+# one label, then the 32x32 planes red, green and blue, row by row. There are five files of training
+# records and one of test records, in a folder or in a .tar.gz. Only known members of the archive
+# are read, in memory and within bounds.
+#
+# Memory is bounded by what a file really holds: neither the sizes in a header nor a gzip stream
+# that unpacks endlessly are trusted. The first bytes decide whether a file is gzipped, since
+# browsers unpack .gz files without renaming them.
 
 from __future__ import annotations
 
@@ -32,21 +35,7 @@ _CHUNK = 2**20
 
 
 def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Reads one IDX file of unsigned bytes, gzipped or not.
-
-    Memory is bounded by what the file really holds: neither the sizes in the header nor a
-    gzip stream that unpacks endlessly are taken at their word. Whether a file is gzipped is
-    decided by its first bytes, since browsers unpack .gz files without renaming them.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Array of 1 to 4 dimensions, as the header says, writable.
-
-    Raises:
-      DataError: the file cannot be read, is not IDX, or is shorter or longer than it says.
-    """
+    """Reads an IDX file of unsigned bytes, gzipped or not, as an array of 1 to 4 dimensions."""
     path = Path(path)
     try:
         with path.open("rb") as raw:
@@ -79,6 +68,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 
 
 def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[int, ...]:
+    """Returns the shape in the header of an IDX file."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(f"{path}: not an IDX file (starts with {magic!r}); fetch the original file")
@@ -100,6 +90,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[int, ...
 
 
 def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    """Returns up to ``limit`` bytes of a stream."""
     # In pieces, because one read(limit) reserves all of `limit` before it has seen any data.
     content = bytearray()
     while len(content) < limit:
@@ -111,6 +102,7 @@ def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
 
 
 def _by(shape: tuple[int, ...]) -> str:
+    """Returns a shape as text, such as 28x28."""
     return "x".join(str(size) for size in shape)
 
 
@@ -121,24 +113,16 @@ _CIFAR_TRAIN_NAMES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _CIFAR_NAMES = (*_CIFAR_TRAIN_NAMES, "test_batch.bin")
 _CIFAR_CLASSES = 10
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-_MAX_CIFAR_BYTES = 60_000 * _CIFAR_RECORD  # one file never holds more than the whole set
+_MAX_CIFAR_BYTES = 60_000 * _CIFAR_RECORD  # no file holds more than the whole set
 _MAX_CIFAR_UNPACKED = (
     _MAX_CIFAR_BYTES + 2**26
-)  # nor does the archive; the rest is for texts and padding
+)  # nor does the archive; the rest is for text files and padding
 
 Array = npt.NDArray[Any]
 
 
 def find_cifar10(data_dir: Path) -> Path:
-    """Folder of the binary files, or the archive.
-
-    Args:
-      data_dir: folder that holds `cifar-10-batches-bin/` or `cifar-10-binary.tar.gz`, or the six
-        binary files themselves. Where there is a folder and an archive, the folder is taken.
-
-    Raises:
-      DataError: neither is there.
-    """
+    """Returns the folder of CIFAR-10's binary files in `data_dir`, or else the archive."""
     if not data_dir.is_dir():
         raise DataError(
             f"data_dir={data_dir}: no such folder; give one that holds {CIFAR10_FOLDER}/"
@@ -156,22 +140,7 @@ def find_cifar10(data_dir: Path) -> Path:
 
 
 def read_cifar10(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Array]:
-    """Reads the six files from a folder or from the archive, which is not unpacked to disk.
-
-    Memory is bounded by the size of the genuine set: neither sizes in the archive nor a gzip
-    stream that unpacks endlessly are taken at their word. Files may hold fewer records than the
-    10 000 of the original ones.
-
-    Args:
-      path: folder of the files, or the archive, gzipped or (as browsers leave it) not.
-
-    Returns:
-      x_train (N, 32, 32, 3) uint8 with channels red, green, blue; y_train (N,) int32 in 0..9;
-      x_test (M, 32, 32, 3) and y_test (M,) alike. Training records in the order of the files.
-
-    Raises:
-      DataError: a file is missing, empty, damaged, far too large, or has a label above 9.
-    """
+    """Reads x_train (N, 32, 32, 3), y_train, x_test and y_test from a folder or the archive."""
     path = Path(path)
     parts = _read_folder(path) if path.is_dir() else _read_archive(path)
     x_train, y_train = zip(*(parts[name] for name in _CIFAR_TRAIN_NAMES), strict=True)
@@ -179,6 +148,7 @@ def read_cifar10(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Arr
 
 
 def _read_folder(folder: Path) -> dict[str, tuple[Array, Array]]:
+    """Reads the images and labels of the six files in a folder."""
     _check_complete(folder, [name for name in _CIFAR_NAMES if (folder / name).is_file()])
     parts = {}
     for name in _CIFAR_NAMES:
@@ -195,6 +165,7 @@ def _read_folder(folder: Path) -> dict[str, tuple[Array, Array]]:
 
 
 def _read_archive(path: Path) -> dict[str, tuple[Array, Array]]:
+    """Reads the images and labels of the six files in an archive."""
     names = {f"{CIFAR10_FOLDER}/{name}": name for name in _CIFAR_NAMES}
     parts = {}
     for member, content in read_members(path, names, _MAX_CIFAR_BYTES, _MAX_CIFAR_UNPACKED):
@@ -204,6 +175,7 @@ def _read_archive(path: Path) -> dict[str, tuple[Array, Array]]:
 
 
 def _check_complete(where: Path, found: Collection[str]) -> None:
+    """Raises a DataError if one of the six files is missing."""
     missing = [name for name in _CIFAR_NAMES if name not in found]
     if missing:
         raise DataError(
@@ -213,6 +185,7 @@ def _check_complete(where: Path, found: Collection[str]) -> None:
 
 
 def _check_size(where: str, size: int) -> None:
+    """Raises a DataError for a size that no file of CIFAR-10 can have."""
     if size > _MAX_CIFAR_BYTES:
         raise DataError(
             f"{where}: {size} bytes, more than all of CIFAR-10; "
@@ -226,6 +199,7 @@ def _check_size(where: str, size: int) -> None:
 
 
 def _parse_cifar(where: str, content: bytes) -> tuple[Array, Array]:
+    """Returns the images (N, 32, 32, 3) and labels (N,) of a file's records."""
     _check_size(where, len(content))
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
     labels = records[:, 0].astype(np.int32)
@@ -247,24 +221,7 @@ _WITHOUT_CONTENT = tuple(b"%d" % kind for kind in range(1, 7))  # links, devices
 def read_members(
     path: Path, names: Container[str], max_bytes: int, max_unpacked: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Reads regular files out of an archive, in its order; nothing is written to disk.
-
-    Links and devices are passed over, whatever their name. Read the iterator to its end: only
-    there gzip's checksum is compared.
-
-    Args:
-      path: the archive; whether it is gzipped is decided by its first bytes, since browsers
-        unpack .gz files without renaming them.
-      names: members wanted, with their folder.
-      max_bytes: most that one of them may hold.
-      max_unpacked: most that the whole archive may hold. No more than this is ever unpacked.
-
-    Yields:
-      Name and content of each member wanted; the last of several with one name counts in tar.
-
-    Raises:
-      DataError: the archive cannot be read, is damaged or truncated, or exceeds a limit.
-    """
+    """Yields name and content of the wanted regular files in a tar archive, in its order."""
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == _GZIP_MAGIC
@@ -273,6 +230,7 @@ def read_members(
             while (header := stream.read(_BLOCK)).strip(b"\0"):
                 name, size, kind = _parse_header(header)
                 padding = -size % _BLOCK
+                # Links and devices are skipped, whatever their name.
                 if kind in _WITHOUT_CONTENT:
                     continue
                 if kind in _REGULAR and name in names:
@@ -285,6 +243,7 @@ def read_members(
                     size = 0
                 for _ in stream.pieces(size + padding):
                     pass
+            # gzip compares its checksum at the end only, so the whole iterator has to be consumed.
             while stream.read(_CHUNK):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
@@ -296,7 +255,7 @@ def read_members(
 
 
 class _Bounded:
-    """A stream that refuses to give more than `limit` bytes."""
+    """A stream that refuses to return more than `limit` bytes."""
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, path: Path, limit: int):
         self._stream = stream
@@ -304,6 +263,7 @@ class _Bounded:
         self._limit = self._left = limit
 
     def read(self, size: int) -> bytes:
+        """Reads up to ``size`` bytes, or raises a DataError beyond the limit."""
         content = self._stream.read(size)
         self._left -= len(content)
         if self._left < 0:
@@ -314,7 +274,8 @@ class _Bounded:
         return content
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        # One read of all would reserve the memory for it before it has seen any data.
+        """Yields exactly ``size`` bytes in pieces."""
+        # One read of everything would reserve the memory for it before it has seen any data.
         while size > 0:
             piece = self.read(min(size, _CHUNK))
             if not piece:
@@ -324,10 +285,7 @@ class _Bounded:
 
 
 def _parse_header(header: bytes) -> tuple[str, int, bytes]:
-    """Name, size and type of a member; ValueError where it is no header.
-
-    Longer names and sizes than fit here are in members of their own, of no use for known names.
-    """
+    """Returns the name, size and type of a member, or raises a ValueError."""
     try:
         checksum = int(header[148:156].strip(b" \0"), 8)
         size = int(header[124:136].strip(b" \0") or b"0", 8)
@@ -335,5 +293,6 @@ def _parse_header(header: bytes) -> tuple[str, int, bytes]:
         raise ValueError("not a tar header") from None
     if size < 0 or sum(header) - sum(header[148:156]) + 8 * ord(" ") != checksum:
         raise ValueError("not a tar header")
+    # Longer names and sizes are in members of their own, which known names do not need.
     name = header[:100].split(b"\0")[0].decode("ascii", "replace")
     return name.removeprefix("./"), size, header[156:157]

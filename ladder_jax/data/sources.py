@@ -1,4 +1,4 @@
-"""Named data sets: MNIST and CIFAR-10 from their original files, digits from scikit-learn."""
+"""Loads named data sets: MNIST and CIFAR-10 from original files, digits from scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MNIST_NAMES = (
     "t10k-labels-idx1-ubyte",
 )
 NAMES = tuple(DATASETS)
-"""What ``load`` knows."""
+"""Names of the data sets that ``load`` knows."""
 
 _CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
 _DIGITS_ORDER = 20150709  # any constant; changing it changes every digits result
@@ -34,28 +34,28 @@ Folder = str | os.PathLike[str]
 def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = None) -> Dataset:
     """Loads a data set by name.
 
-    "mnist": 60 000 training and 10 000 test images, (28, 28, 1) bytes, scale 1/255. Read from
-    `data_dir`, else from $LADDER_DATA_DIR, else downloaded and cached by tensorflow-datasets.
-    "cifar10": 50 000 training and 10 000 test images, (32, 32, 3) bytes, red, green, blue;
-    `preprocessing="gcn_zca"`, so they go through `prepare` before training. Read like MNIST.
-    "digits": 1297 training and 500 test images, (8, 8, 1) values 0..16, scale 1/16, embedded in
+    "mnist": 60 000 training and 10 000 test images, (28, 28, 1) bytes, scale 1/255. It is read from
+    `data_dir`, else from $LADDER_DATA_DIR, else tensorflow-datasets downloads and caches it.
+    "cifar10": 50 000 training and 10 000 test images, (32, 32, 3) bytes, red, green, blue, with
+    `preprocessing="gcn_zca"`, so `prepare` is applied before training. It is read like MNIST.
+    "digits": 1297 training and 500 test images, (8, 8, 1) values 0..16, scale 1/16, included in
     scikit-learn (UCI optical recognition of handwritten digits); needs neither folder nor network.
 
     Args:
       name: "cifar10", "digits" or "mnist".
       data_dir: folder that holds `mnist/` or its four files themselves, .gz or not; for CIFAR-10
-        `cifar-10-batches-bin/`, its six files themselves or `cifar-10-binary.tar.gz`; an empty
-        string counts as not given.
+        `cifar-10-batches-bin/`, its six files themselves or `cifar-10-binary.tar.gz`. An empty
+        string means None.
       manual_dir: folder with the original files (four .gz files; the archive), which
         tensorflow-datasets checks against its checksums instead of downloading them.
 
     Returns:
-      The data, images with a channel axis.
+      The data; images have a channel axis.
 
     Raises:
-      ConfigError: unknown name, or both folders given.
-      DataError: files are missing, damaged or not what their names say; no network; a package
-        that is needed is not installed.
+      ConfigError: the name is unknown, or both folders are given.
+      DataError: files are missing, damaged or not what their names say; there is no network; a
+        required package is not installed.
     """
     if name == "digits":
         return _load_digits()
@@ -75,6 +75,7 @@ def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = 
 
 
 def _find_mnist(data_dir: Path) -> list[Path]:
+    """Returns the paths of MNIST's four files in a folder or in its subfolder mnist."""
     if not data_dir.is_dir():
         raise DataError(f"data_dir={data_dir}: no such folder; give one that holds mnist/")
     found: list[Path | None] = []
@@ -92,12 +93,14 @@ def _find_mnist(data_dir: Path) -> list[Path]:
 
 
 def _find_file(folder: Path, name: str) -> Path | None:
+    """Returns the path of a file, gzipped or not, or None if it is absent."""
     stems = (name, name.replace("-idx", ".idx"))  # some mirrors have a dot there
     candidates = [folder / f"{stem}{ending}" for stem in stems for ending in (".gz", "")]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _mnist(paths: list[Path]) -> Dataset:
+    """Reads MNIST from the paths of its four files."""
     x_train, y_train = _mnist_part(paths[0], paths[1])
     x_test, y_test = _mnist_part(paths[2], paths[3])
     return from_arrays(
@@ -106,6 +109,7 @@ def _mnist(paths: list[Path]) -> Dataset:
 
 
 def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Reads and checks the images and labels of the training or the test set."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim == 1 and labels.ndim == 3:
         raise DataError(
@@ -130,6 +134,7 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any],
 
 
 def _load_cifar10(folder: Path | None, manual_dir: Folder | None) -> Dataset:
+    """Reads CIFAR-10 from a folder, or downloads it."""
     if folder is not None:
         path = find_cifar10(folder)
     else:
@@ -138,6 +143,7 @@ def _load_cifar10(folder: Path | None, manual_dir: Folder | None) -> Dataset:
 
 
 def _load_digits() -> Dataset:
+    """Loads scikit-learn's digits and splits them into training and test images."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -146,7 +152,7 @@ def _load_digits() -> Dataset:
             "pip install scikit-learn"
         ) from error
     values, labels = load_digits(return_X_y=True)
-    images = values.reshape(-1, 8, 8, 1).astype(np.uint8)  # whole numbers 0..16
+    images = values.reshape(-1, 8, 8, 1).astype(np.uint8)  # integers 0..16
     test = _stratified(labels, len(labels) - DATASETS["digits"].rows)
     return from_arrays(
         images[~test],
@@ -160,15 +166,12 @@ def _load_digits() -> Dataset:
 
 
 def _stratified(labels: npt.NDArray[Any], rows: int) -> npt.NDArray[np.bool_]:
-    """Mask of `rows` rows in which each class has its share, by largest remainders.
-
-    Within a class the rows are taken in the order of raw PCG64 output: NumPy promises that those
-    bits never change, which it does not promise for permutations.
-    """
+    """Returns a mask of `rows` rows that has each class in proportion, by largest remainders."""
     counts = np.bincount(labels)
     quotas, remainders = np.divmod(counts * rows, len(labels))
     short = rows - quotas.sum()
     quotas[np.argsort(-remainders, kind="stable")[:short]] += 1
+    # NumPy promises that the raw output of PCG64 never changes, unlike its permutations.
     order = np.argsort(np.random.PCG64(_DIGITS_ORDER).random_raw(len(labels)), kind="stable")
     mask = np.zeros(len(labels), dtype=bool)
     for label, quota in enumerate(quotas):

@@ -1,8 +1,7 @@
-"""Which training rows carry labels and which are held out: a function of the data seed only.
+"""Draws the labelled and the validation rows of a training set, from the data seed only."""
 
-Protocol of the original experiments: one permutation of the training indices, the held-out rows
-from its end, the labelled subset as the first N/K rows of each class in permuted order.
-"""
+# Protocol of the original experiments: one permutation of the training indices, the validation rows
+# from its end, the labelled subset as the first N/K rows of each class in permuted order.
 
 from __future__ import annotations
 
@@ -25,8 +24,8 @@ class Split:
     """Row numbers into a dataset's training arrays, all in permuted order.
 
     Attributes:
-      train: the training part, labelled or not: the unlabelled minibatches come from it.
-      validation: held-out rows, disjoint from `train`; maybe empty.
+      train: the training part, labelled or not; the unlabelled minibatches come from it.
+      validation: validation rows, disjoint from `train`; may be empty.
       labelled: the part of `train` whose labels are used.
     """
 
@@ -37,7 +36,7 @@ class Split:
     labelled: Indices
 
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over all three."""
+        """Returns 16 hex digits of a SHA-256 over all three arrays."""
         digest = hashlib.sha256()
         for rows in (self.train, self.validation, self.labelled):
             digest.update(f"{len(rows)} ".encode())
@@ -52,20 +51,20 @@ def make_split(
     validation: int,
     data_seed: int,
 ) -> Split:
-    """Draws held-out rows and a class-balanced labelled subset.
+    """Draws validation rows and a class-balanced labelled subset.
 
     Args:
       y_train: (N,) integer labels, -1 for rows without one.
       num_classes: K.
       labels: size of the labelled subset, a multiple of K, or "all" for every labelled row.
-      validation: number of rows to hold out; they are taken from rows that have a label.
-      data_seed: seed of the permutation; the model's seed has no part in this.
+      validation: number of validation rows; they are taken from rows that have a label.
+      data_seed: seed of the permutation; the model's seed has no influence on it.
 
     Returns:
-      The split; the same for the same arguments.
+      The split, which depends on the arguments only.
 
     Raises:
-      ConfigError: for `labels`, `validation` or `data_seed`, where they cannot be met.
+      ConfigError: `labels`, `validation` or `data_seed` is not possible.
     """
     y_train = np.asarray(y_train)
     available = int(np.count_nonzero(y_train >= 0))
@@ -75,7 +74,7 @@ def make_split(
 
     order = np.random.default_rng(data_seed).permutation(len(y_train))
     has_label = order[y_train[order] >= 0]
-    # Only rows with a known answer can be validated on; without any -1 these are the last rows.
+    # Validation needs labels; without any -1 these are the last rows.
     held_out = has_label[len(has_label) - validation :]
     train = order[~np.isin(order, held_out)]
     labelled = train[y_train[train] >= 0]
@@ -85,22 +84,13 @@ def make_split(
 
 
 def check_counts(labels: int | str, validation: int, num_classes: int, available: int) -> None:
-    """Checks that so many labelled and held-out rows can be taken.
-
-    Args:
-      labels: size of the labelled subset, or "all".
-      validation: number of rows held out.
-      num_classes: K.
-      available: training rows with a label.
-
-    Raises:
-      ConfigError: they cannot.
-    """
+    """Raises a ConfigError if there are too few of the ``available`` labelled rows."""
     _check_labels(labels, num_classes, available)
     _check_validation(validation, labels, num_classes, available)
 
 
 def _balanced(rows: Indices, y_train: npt.NDArray[Any], num_classes: int, labels: int) -> Indices:
+    """Returns the first rows of each class, equally many, in their order."""
     per_class = labels // num_classes
     y_rows = y_train[rows]
     counts = np.bincount(y_rows, minlength=num_classes)
@@ -119,6 +109,7 @@ def _balanced(rows: Indices, y_train: npt.NDArray[Any], num_classes: int, labels
 
 
 def _check_labels(labels: int | str, num_classes: int, available: int) -> None:
+    """Raises a ConfigError for a number of labels that is not possible."""
     if labels == "all":
         return
     if isinstance(labels, str) or not _is_int(labels) or labels <= 0:
@@ -138,6 +129,7 @@ def _check_labels(labels: int | str, num_classes: int, available: int) -> None:
 
 
 def _check_validation(validation: int, labels: int | str, num_classes: int, available: int) -> None:
+    """Raises a ConfigError for a number of validation rows that is not possible."""
     if not _is_int(validation) or validation < 0:
         raise ConfigError("validation", validation, "must be a whole number of at least 0")
     needed = num_classes if labels == "all" else int(labels)
@@ -151,15 +143,12 @@ def _check_validation(validation: int, labels: int | str, num_classes: int, avai
 
 
 def _is_int(value: Any) -> bool:
+    """Returns whether a value is an integer and not a bool."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def check_fits(config: LadderConfig, data: Dataset) -> None:
-    """Checks that the network takes the data's rows and has a unit for each class.
-
-    Raises:
-      ConfigError: it does not.
-    """
+    """Raises a ConfigError if the network does not fit the data's rows and classes."""
     if np.prod(data.input_shape) != np.prod(config.input_shape):
         shape = "x".join(map(str, config.input_shape))
         raise ConfigError("input_shape", shape, f"the rows of {data.name} are {data.input_shape}")
@@ -167,27 +156,14 @@ def check_fits(config: LadderConfig, data: Dataset) -> None:
 
 
 def check_classes(config: LadderConfig, name: str, num_classes: int) -> None:
-    """Checks that the network has a unit for each class of the data set of that name.
-
-    Raises:
-      ConfigError: it does not.
-    """
+    """Raises a ConfigError if the network does not have one unit for each class."""
     if config.num_classes != num_classes:
         problem = f"{name} has {num_classes} classes; the last layer needs one unit each"
         raise ConfigError("layers", config.num_classes, problem)
 
 
 def split_rows(train_config: TrainConfig, data: Dataset, own: Split | None = None) -> Split:
-    """Training, validation and labelled rows of the data.
-
-    Args:
-      train_config: ``labels``, ``validation`` and ``data_seed`` choose them.
-      data: the rows.
-      own: the caller's choice, which is then checked and taken. Rows may occur repeatedly.
-
-    Raises:
-      ConfigError: labels or validation that the data can't give; a split that does not fit.
-    """
+    """Returns the split that the settings draw, or the caller's ``own`` one after a check."""
     labels, validation = train_config.labels, train_config.validation
     if own is None:
         seed = train_config.split_seed
@@ -204,6 +180,7 @@ def split_rows(train_config: TrainConfig, data: Dataset, own: Split | None = Non
 
 
 def _checked(split: Split, train_config: TrainConfig, data: Dataset) -> Split:
+    """Returns the caller's split as int64 arrays if it fits the data and the settings."""
     names = ("train", "validation", "labelled")
     split = Split(*(np.asarray(getattr(split, name)) for name in names))
     for name in names:

@@ -1,7 +1,7 @@
-"""Contrast normalisation and whitening of images, as the original CIFAR-10 experiments did it.
+"""Contrast normalisation and whitening of images, as in the original CIFAR-10 experiments.
 
-Each image loses its mean and is scaled to norm 55; then ZCA whitening with all components,
-fitted on the training part:
+The mean of each image is subtracted and the image is scaled to norm 55. Then follows ZCA whitening
+with all components, fitted on the training part:
 
     x ← (x − mean) U (Λ + 0.1)^(−1/2) Uᵀ,    U Λ Uᵀ the covariance of the training part.
 
@@ -33,7 +33,7 @@ NORM = 55.0
 REGULARISATION = 0.1
 
 _BLOCK = 5000  # rows that are float64 at one time: 123 MB for CIFAR-10
-_FORMAT = 1  # of the cached numbers: raise it with any change of what is fitted
+_FORMAT = 1  # of the cached numbers: increase it with any change of what is fitted
 
 Array = npt.NDArray[Any]
 
@@ -51,27 +51,27 @@ class Whitening(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """What a data set's preprocessing does to raw rows: a function of them, and its numbers.
+    """The preprocessing of a data set, as a function of raw rows.
 
     Attributes:
-      whitening: after contrast normalisation; None leaves rows as they are.
-      shape: of a row.
+      whitening: applied after contrast normalisation; None leaves rows unchanged.
+      shape: the shape of a row.
     """
 
     whitening: Whitening | None = None
     shape: tuple[int, ...] = ()
 
     def __call__(self, x: npt.ArrayLike) -> Array:
-        """Raw rows (N, *shape), N ≥ 0, as float32 rows for the network.
+        """Returns raw rows (N, *shape), N ≥ 0, as float32 rows for the network.
 
         Raises:
-          DataError: rows of another shape.
+          DataError: the rows have another shape.
         """
         return np.asarray(x) if self.whitening is None else _apply(self.whitening, self.shape, x)
 
 
 def contrast_normalize(x: npt.ArrayLike, norm: float = NORM) -> Array:
-    """Global contrast normalisation: each row without its mean, with Euclidean norm `norm`.
+    """Subtracts the mean of each row and scales it to Euclidean norm `norm`.
 
     Args:
       x: (N, …) numbers; N may be 0.
@@ -82,8 +82,8 @@ def contrast_normalize(x: npt.ArrayLike, norm: float = NORM) -> Array:
     """
     x = np.asarray(x)
     x_NxD = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64)
-    # Without its first value a constant row is exactly 0, which the rounding of a mean need not
-    # leave it; scaled to `norm` that rounding would become an image.
+    # Subtracting the first value makes a constant row exactly 0. The mean alone may leave rounding
+    # errors, which scaling to `norm` would turn into an image.
     x_NxD -= x_NxD[:, :1].copy()
     x_NxD -= x_NxD.mean(axis=1, keepdims=True)
     length_N = np.sqrt(np.einsum("nd,nd->n", x_NxD, x_NxD))
@@ -99,8 +99,8 @@ def fit_whitening(
 ) -> Whitening:
     """Fits ZCA whitening: biased covariance, all components, `regularisation` on each variance.
 
-    Two passes over blocks of rows, so that besides x only a block and a few (D, D) matrices are in
-    memory.
+    It makes two passes over blocks of rows, so that besides x only a block and a few (D, D)
+    matrices are in memory.
 
     Args:
       x: (N, D) rows, or raw rows of any shape for `before`.
@@ -108,7 +108,7 @@ def fit_whitening(
       before: map of raw rows to (n, D) float64 rows, such as `contrast_normalize`.
 
     Raises:
-      DataError: no rows, or a regularisation that is not above 0.
+      DataError: there are no rows, or the regularisation is not above 0.
     """
     if not len(x):
         raise DataError("whitening: no rows to fit it on; give at least one training row")
@@ -137,26 +137,26 @@ def prepare(
     training_rows: npt.ArrayLike,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[Dataset, Preparation]:
-    """Applies the preprocessing that a data set asks for, fitted on some of its training rows.
+    """Applies a data set's preprocessing, fitted on some of its training rows.
 
     The fit is kept on disk under the hash of the rows it was fitted on. A damaged file is replaced;
-    of a folder that cannot be written there is only a warning.
+    a folder that cannot be written only causes a warning.
 
     Args:
-      data: the data set, inputs still raw.
-      training_rows: whole numbers, rows of `x_train` to fit on, in any order: the training part
-        of a split, without the rows held out.
+      data: the data set with raw inputs.
+      training_rows: integers, the rows of `x_train` to fit on, in any order: the training part of a
+        split, without the validation rows.
       cache_dir: folder for the fit; by default $LADDER_CACHE_DIR, else ladder_jax in
         $XDG_CACHE_HOME or in ~/.cache.
 
     Returns:
       A data set with all training and test inputs as float32 of their shape, scale 1 and
-      `preprocessing=None`; and the map of further raw rows (N, *input_shape), N ≥ 0, to float32
-      rows of the same shape, which raises DataError for rows of another shape. Where nothing is
-      to be done, `data` itself and the identity.
+      `preprocessing=None`; and the `Preparation` that maps further raw rows (N, *input_shape),
+      N ≥ 0, to float32 rows of the same shape. Without preprocessing, `data` itself and the
+      identity.
 
     Raises:
-      DataError: unknown preprocessing; training rows that are none or not there.
+      DataError: the preprocessing is unknown, or training rows are missing or out of range.
     """
     if check_preprocessing(data.preprocessing, data.scale) is None:
         return data, Preparation()
@@ -180,6 +180,7 @@ def prepare(
 
 
 def _apply(whitening: Whitening, shape: tuple[int, ...], x: npt.ArrayLike) -> Array:
+    """Returns raw rows as whitened float32 rows, computed in blocks."""
     x = np.asarray(x)
     if x.shape[1:] != shape:
         expected = ", ".join(["rows", *map(str, shape)])
@@ -194,7 +195,8 @@ def _apply(whitening: Whitening, shape: tuple[int, ...], x: npt.ArrayLike) -> Ar
 
 
 def _sorted_rows(training_rows: npt.ArrayLike, available: int) -> Array:
-    rows = np.unique(np.asarray(training_rows))  # sums in one order, so one result for one set
+    """Returns the training rows, checked, sorted and without repetitions."""
+    rows = np.unique(np.asarray(training_rows))  # one order of summation, so a set has one result
     if rows.size == 0 or rows.dtype.kind not in "iu":
         raise DataError("training_rows: must be whole numbers, at least one row of x_train")
     if rows[0] < 0 or rows[-1] >= available:
@@ -204,6 +206,7 @@ def _sorted_rows(training_rows: npt.ArrayLike, available: int) -> Array:
 
 
 def _key(raw: Array) -> str:
+    """Returns the hash under which the fit on these rows is cached."""
     digest = hashlib.sha256(
         f"whitening {_FORMAT} {NORM} {REGULARISATION} {raw.shape} {raw.dtype.str} ".encode()
     )
@@ -212,7 +215,7 @@ def _key(raw: Array) -> str:
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """The folder given, else $LADDER_CACHE_DIR, else ladder_jax in $XDG_CACHE_HOME or ~/.cache."""
+    """Returns the given cache folder, or the default of ``prepare``."""
     own = given or os.environ.get("LADDER_CACHE_DIR")
     if own:
         return Path(own)
@@ -220,11 +223,11 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def load_whitening(folder: Path, key: str, size: int) -> tuple[Array, Array] | None:
-    """Mean (size,) and matrix (size, size) stored under `key`; None if not there or damaged."""
+    """Returns the mean (size,) and matrix (size, size) of `key`, or None if absent or damaged."""
     try:
         with _path(folder, key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mean, matrix = stored["mean"], stored["matrix"]
-    except Exception:  # zip and NumPy raise a dozen kinds for damaged files; all mean the same
+    except Exception:  # zip and NumPy raise a dozen kinds for damaged files
         return None
     for array, shape in ((mean, (size,)), (matrix, (size, size))):
         if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
@@ -233,20 +236,17 @@ def load_whitening(folder: Path, key: str, size: int) -> tuple[Array, Array] | N
 
 
 def save_whitening(folder: Path, key: str, mean: Array, matrix: Array) -> None:
-    """Stores under `key`, whole or not at all, also with several processes at it.
-
-    Warns:
-      UserWarning: it cannot be stored; nothing else is wrong.
-    """
+    """Stores a fit under `key` in one step, or warns if that is not possible."""
     temporary = None
     try:
         path = _path(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own, since several processes may store the same fit.
         temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
         with temporary.open("xb") as file:
             np.savez(file, mean=mean, matrix=matrix)
         os.replace(temporary, path)
-    except (OSError, RuntimeError, ValueError) as error:  # no home; a zip file cut short
+    except (OSError, RuntimeError, ValueError) as error:  # no home, or a zip file cut short
         warnings.warn(
             f"cache folder {folder} cannot be written ({error}): the whitening will be fitted "
             "again next time; set LADDER_CACHE_DIR to a folder with room that you can write to",
@@ -259,4 +259,5 @@ def save_whitening(folder: Path, key: str, mean: Array, matrix: Array) -> None:
 
 
 def _path(folder: Path, key: str) -> Path:
+    """Returns the file of a fit."""
     return folder.expanduser() / f"whitening-{key}.npz"

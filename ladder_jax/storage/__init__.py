@@ -1,1 +1,1 @@
-"""What a run leaves on the disk, and reading it back."""
+"""Writes what a run leaves on the disk, and reads it back."""

@@ -1,4 +1,4 @@
-"""What config.json says of a run, and whether it is the run that is asked for."""
+"""Describes a run for config.json and checks whether a folder holds the requested run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,7 @@ def describe_run(
     at_once: bool = False,
     split: Split | None = None,
 ) -> Json:
-    """What config.json holds: network, training and the data's identity.
-
-    Args:
-      config: the network.
-      train_config: how it is trained.
-      data: the rows.
-      num_seeds: runs in the folder.
-      at_once: whether they are trained by one program; their checkpoints are then one.
-      split: the caller's own choice of rows.
-    """
+    """Returns the content of config.json: network, training and the data's identity."""
     identity: Json = {"name": data.name, "rows": len(data.x_train), "sha256": data.fingerprint()}
     if split is not None:
         identity |= {"rows": len(np.unique(split.train)), "split": split.fingerprint()}
@@ -42,22 +33,21 @@ def describe_run(
 def describe_settings(
     config: LadderConfig, train_config: TrainConfig, num_seeds: int = 1, at_once: bool = False
 ) -> Json:
-    """The part of config.json that is known without the data."""
+    """Returns the part of config.json that is known without the data."""
     training = train_config.to_json()
     found: Json = {"model": config.to_json(), "training": training, "num_seeds": num_seeds}
     if num_seeds == 1:
         return found | {"training": training | {"data_seed": train_config.split_seed}}
+    # Runs that are trained at once share their checkpoints, so the way of training has to match.
     mode = "vmap" if at_once else "sequential"
     return found | {"seed_mode": mode}
 
 
 def upgrade_config(known: Json) -> Json:
-    """A config.json as this version would write it: fields added since have their default.
-
-    What this version cannot read is returned as it is.
-    """
+    """Returns a config.json as this version would write it, or unchanged if it is unreadable."""
     try:
         return (
+            # Fields that were added later get their defaults.
             {"num_seeds": 1}
             | known
             | {
@@ -70,11 +60,7 @@ def upgrade_config(known: Json) -> Json:
 
 
 def check_same(workdir: str | os.PathLike[str], known: Json, wanted: Json) -> None:
-    """Checks that the configuration of a folder is the wanted one.
-
-    Raises:
-      RunError: it is not; the fields that differ are named.
-    """
+    """Raises a RunError that names the fields in which two configurations differ."""
     if differing := _differences(known, wanted):
         raise RunError(
             f"workdir={workdir}: holds a run with another configuration ("
@@ -84,6 +70,7 @@ def check_same(workdir: str | os.PathLike[str], known: Json, wanted: Json) -> No
 
 
 def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:
+    """Returns the fields that differ, as text, with dotted names for nested ones."""
     found = []
     for field in dict.fromkeys((*wanted, *known)):
         old, new = known.get(field), wanted.get(field)

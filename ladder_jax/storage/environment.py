@@ -1,4 +1,4 @@
-"""What a result is computed with: packages, commit, device; and room for compiled programs."""
+"""Reports the packages, commit and device of a result, and frees memory of compiled programs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python and the packages, git commit and whether the code was changed since.
-
-    Files in ``results/`` are no code. ``git_commit`` and ``git_dirty`` are None where the library
-    is not in its own checkout.
-    """
+    """Returns the versions of Python and the packages, and the git commit and its changes."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in ("ladder_jax", *PACKAGES):
         try:
@@ -29,10 +25,10 @@ def versions() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             found[package] = None
     here = Path(__file__)
-    # A virtual environment may lie inside somebody else's repository.
+    # A virtual environment may lie inside somebody else's repository: then there is no commit.
     ours = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
-    # Changed files anywhere, and new ones in the package: a log or a run beside it is no change,
-    # nor are the lines in results/ that the run before has written.
+    # Changed files anywhere count, and new ones in the package. A log or a run beside it does not,
+    # nor do the lines in results/ that the previous run has written.
     known = ("status", "--porcelain", "--untracked-files=no", ":/", ":(exclude)results")
     library = here.parent.parent
     changed = _git(library.parent, *known) if ours else None
@@ -43,7 +39,7 @@ def versions() -> dict[str, Any]:
 
 
 def device(devices: Sequence[jax.Device] | None = None) -> str:
-    """Devices in words, by default all that JAX finds; for a CPU its cores too."""
+    """Returns the devices in words, by default all that JAX finds; for a CPU also its cores."""
     devices = jax.devices() if devices is None else devices
     text = f"{len(devices)} x {devices[0].device_kind}"
     if devices[0].platform == "cpu":
@@ -52,17 +48,16 @@ def device(devices: Sequence[jax.Device] | None = None) -> str:
 
 
 def release_memory() -> None:
-    """Hands memory that was freed back to the operating system, where the C library can.
-
-    glibc keeps it otherwise: of an MNIST run, some 360 MB that only the compiler needed.
-    """
+    """Returns freed memory to the operating system, if the C library can do that."""
     try:
+        # glibc keeps it otherwise: for an MNIST run, some 360 MB that only the compiler needed.
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
         return  # another C library
 
 
 def _git(folder: Path, *words: str) -> str | None:
+    """Returns the output of a git command, or None if it fails."""
     try:
         done = subprocess.run(
             ("git", "-C", str(folder), *words), capture_output=True, text=True, timeout=10
@@ -82,24 +77,16 @@ MEMORY_MAP_LIMIT = Path("/proc/sys/vm/max_map_count")
 
 
 def make_room(share: float = 0.5) -> bool:
-    """Forgets JAX's compiled programs where the process nears its limit of memory maps.
-
-    Also those of the caller's own functions. What is needed again is compiled again; no result
-    changes. Does nothing where the operating system has no such limit.
-
-    Args:
-      share: of the limit, above which they are forgotten.
-
-    Returns:
-      Whether they were forgotten.
-    """
+    """Drops JAX's compiled programs if over ``share`` of the allowed memory maps are in use."""
     try:
         limit = int(MEMORY_MAP_LIMIT.read_text())
         with MEMORY_MAPS.open("rb") as maps:
             used = sum(1 for _ in maps)
     except (OSError, ValueError):
-        return False
+        return False  # an operating system without this limit
     if used <= share * limit:
         return False
+    # This includes the caller's own functions. All are compiled again when needed, and no result
+    # changes.
     jax.clear_caches()
     return True

@@ -1,7 +1,6 @@
-"""Files of a run: replaced as a whole, locked, and metrics.jsonl with one JSON object a line.
+"""Replaces, locks and reads the files of a run."""
 
-The operating system frees a lock when its process ends, however it ends, so none is ever stale.
-"""
+# The operating system frees a lock when its process ends, however it ends, so none is ever stale.
 
 from __future__ import annotations
 
@@ -23,15 +22,11 @@ Json = dict[str, Any]
 
 
 SET_IT_ASIDE = "set this run aside (--noresume, in Python resume=False)"
-"""The way out for a run folder that cannot be gone on with, as the rest of a sentence."""
+"""What to do with a run folder that cannot be continued, as the end of a sentence."""
 
 
 def append_metrics(path: Path, lines: Sequence[Json]) -> None:
-    """Adds lines to metrics.jsonl; if they cannot all be written, none of them stays.
-
-    Raises:
-      RunError: the disk is full or the file cannot be written.
-    """
+    """Adds all lines to metrics.jsonl, or none of them if there is a RunError."""
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode()
     with while_writing(path), open(path, "ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
@@ -44,11 +39,7 @@ def append_metrics(path: Path, lines: Sequence[Json]) -> None:
 
 
 def read_metrics(path: Path) -> dict[int, list[Json]]:
-    """All whole lines by seed, one per epoch from the first; none if there is no file.
-
-    Raises:
-      RunError: a line is damaged or missing.
-    """
+    """Returns all complete lines by seed, one per epoch from the first; none without a file."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -71,12 +62,8 @@ def read_metrics(path: Path) -> dict[int, list[Json]]:
 
 
 def metrics_text(metrics: dict[int, list[Json]], at_once: bool) -> bytes:
-    """The whole content of metrics.jsonl.
-
-    Args:
-      metrics: seed -> its lines.
-      at_once: whether the seeds are trained at once, epoch by epoch, or one after the other.
-    """
+    """Returns the whole content of metrics.jsonl from the lines of each seed."""
+    # The order in which the seeds' epochs were trained.
     first, second = ("epoch", "seed") if at_once else ("seed", "epoch")
     lines = [line for own in metrics.values() for line in own]
     lines.sort(key=lambda line: (line[first], line[second]))
@@ -84,32 +71,22 @@ def metrics_text(metrics: dict[int, list[Json]], at_once: bool) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Returns once the file's lines are on the disk."""
+    """Waits until the lines of the file are on the disk."""
     if path.exists():
         with while_writing(path), open(path, "ab") as file:
             os.fsync(file.fileno())
 
 
 def pack(name: str, tree: Any, version: int) -> bytes:
-    """A tree of plain containers and arrays as MessagePack, with a format number and a SHA-256.
-
-    Args:
-      name: of the content among the other two.
-      tree: dictionaries, lists, numbers, text and NumPy arrays.
-      version: the format.
-    """
+    """Packs plain containers and arrays as MessagePack, with a format number and a SHA-256."""
     content = serialization.msgpack_serialize(tree)
     digest = hashlib.sha256(content).digest()
     return serialization.msgpack_serialize({"format": version, "sha256": digest, name: content})
 
 
 def unpack(name: str, packed: bytes, version: int) -> Any:
-    """The tree that ``pack`` was given. Reading it runs no code that it holds.
-
-    Raises:
-      NewerFormatError: a later version wrote it.
-      Exception: of whatever kind damaged bytes lead to.
-    """
+    """Returns the tree that ``pack`` was given, without running any code that it holds."""
+    # Damaged bytes lead to exceptions of many kinds, so callers catch all of them.
     found = serialization.msgpack_restore(packed)
     if isinstance(found["format"], int) and found["format"] > version:
         raise NewerFormatError(
@@ -122,15 +99,11 @@ def unpack(name: str, packed: bytes, version: int) -> Any:
 
 
 class NewerFormatError(ValueError):
-    """A file is of a later version of this package."""
+    """A file was written by a later version of this package."""
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Replaces a file as a whole: a reader sees the old or the new one, never a part.
-
-    Raises:
-      RunError: the disk is full or the file cannot be written; the old one is unharmed.
-    """
+    """Replaces a file as a whole: a reader sees the old or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     with while_writing(path):
         try:
@@ -150,6 +123,7 @@ if sys.platform == "win32":
     import time
 
     def _lock(file: IO[Any], wait: bool) -> bool:
+        """Locks a file and returns whether it could."""
         while True:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -163,6 +137,7 @@ else:
     import fcntl
 
     def _lock(file: IO[Any], wait: bool) -> bool:
+        """Locks a file and returns whether it could."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # another process has it
@@ -171,10 +146,5 @@ else:
 
 
 def lock(file: IO[Any], wait: bool) -> bool:
-    """Locks an open file until it is closed or its process ends; whether that could be done.
-
-    Args:
-      file: open for writing.
-      wait: until another process frees it; else the answer is at once.
-    """
+    """Locks an open file until it is closed or its process ends, and returns whether it could."""
     return _lock(file, wait)

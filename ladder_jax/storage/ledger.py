@@ -1,9 +1,8 @@
-"""One file for the results of many runs, written by any number of processes at once.
+"""Keeps the results of many runs in one file that any number of processes append to."""
 
-The file has a JSON object per line and only grows. Who appends holds a lock, so that no line
-is lost or torn by another process. A claim on a run is a lock too: the operating system frees
-it when its process ends, however it ends.
-"""
+# The file has a JSON object per line and only grows. A process holds a lock while it appends, so
+# no line is lost or torn by another process. A claim on a run is a lock too: the operating system
+# frees it when its process ends, however it ends.
 
 from __future__ import annotations
 
@@ -22,22 +21,13 @@ Line = dict[str, Any]
 
 
 class Ledger:
-    """Finished runs, one JSON object per line.
-
-    Args:
-      path: made with its folder when first written to. Beside it lie ``<path>.lock`` and
-        ``.claims/``; both may be deleted while no process is at work.
-    """
+    """A file of finished runs, one JSON object per line."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
 
     def lines(self) -> list[Line]:
-        """All whole lines. What a kill left of a last line is not one.
-
-        Raises:
-          RunError: a line is damaged, or the file cannot be read.
-        """
+        """Returns all complete lines, without the last one if a kill cut it short."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -56,17 +46,13 @@ class Ledger:
         return found
 
     def append(self, line: Line) -> None:
-        """Adds a line; it is on the disk when this returns.
-
-        Raises:
-          RunError: the file cannot be written.
-        """
+        """Adds a line, which is on the disk when this returns."""
         text = json.dumps(line, allow_nan=False).encode() + b"\n"
         with self.locked(), self._writing(), open(self.path, "a+b") as file:
             file.seek(0)
             content = file.read()
             torn = content[content.rfind(b"\n") + 1 :]
-            if _parse(torn) is not None:  # whole but for its end
+            if _parse(torn) is not None:  # complete except for its newline
                 text = b"\n" + text
             elif torn:
                 file.truncate(len(content) - len(torn))
@@ -76,25 +62,16 @@ class Ledger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from appending; waits for one that does.
-
-        Raises:
-          RunError: the lock cannot be made.
-        """
+        """Waits for other processes to finish appending, and keeps them from it meanwhile."""
+        # This file and .claims/ may be deleted while no process is at work.
         with self._open(self.path.with_name(self.path.name + ".lock")) as file:
             with self._writing():
                 lock(file, wait=True)
             yield
 
     def claim(self, key: str) -> AbstractContextManager[object] | None:
-        """The right to make the run that ``key`` names, until the returned context ends.
-
-        None if another process has it. Read the ledger again before starting: the run may
-        have been finished since.
-
-        Raises:
-          RunError: the lock cannot be made.
-        """
+        """Returns the right to do a run until its context ends, or None if another has it."""
+        # Another process may have finished the run before: read the ledger again after a claim.
         name = hashlib.sha256(key.encode()).hexdigest()[:32] + ".lock"
         file = self._open(self.path.parent / ".claims" / name)
         try:
@@ -109,12 +86,14 @@ class Ledger:
         return None
 
     def _open(self, path: Path) -> IO[bytes]:
+        """Opens a lock file and creates its folder."""
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             return open(path, "ab")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        """Turns an OSError into a RunError that says what to do."""
         try:
             yield
         except OSError as error:
@@ -125,6 +104,7 @@ class Ledger:
 
 
 def _parse(text: bytes) -> Line | None:
+    """Returns the object in a line, or None if the line is damaged."""
     try:
         line = json.loads(text.decode())
     except ValueError:

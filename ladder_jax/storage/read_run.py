@@ -1,4 +1,4 @@
-"""Runs as their folders have them, and in words: for all that shows runs."""
+"""Reads a run folder back, for plots, reports and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 Folder = str | os.PathLike[str]
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""What damaged JSON, or that of another version, leads to."""
+"""Exceptions that damaged JSON, or that of another version, leads to."""
 
 PAPER_ROWS = {name: DATASETS[name].rows for name in ("mnist", "cifar10")}
 """Training rows of the paper's data sets."""
@@ -31,77 +31,60 @@ SEEDS = ("seed", "data_seed")
 
 @dataclass(frozen=True)
 class Run:
-    """What the files of a run folder say.
-
-    Attributes:
-      path: the folder.
-      config: the network.
-      train_config: how it is trained.
-      num_seeds: runs in the folder.
-      seed_mode: how several are made; None of one.
-      data: name, rows, sha256 and, where the caller chose the rows, split.
-      labelled: seed → number of labelled rows.
-      metrics: seed → lines of metrics.jsonl.
-      result: what result.json holds, empty before the run has finished.
-      classifier: parameters of the ``LadderClassifier`` that was saved there.
-    """
+    """The content of the files of a run folder."""
 
     path: Path
     config: LadderConfig
     train_config: TrainConfig
     num_seeds: int
-    seed_mode: str | None
-    data: Json
-    labelled: dict[int, int] = field(default_factory=dict)
-    metrics: dict[int, list[Json]] = field(default_factory=dict)
-    result: Json = field(default_factory=dict)
-    classifier: Json = field(default_factory=dict)
+    seed_mode: str | None  # None if there is one seed
+    data: Json  # name, rows, sha256 and, if the caller chose the rows, split
+    labelled: dict[int, int] = field(default_factory=dict)  # seed → number of labelled rows
+    metrics: dict[int, list[Json]] = field(default_factory=dict)  # seed → lines of metrics.jsonl
+    result: Json = field(default_factory=dict)  # empty before the run has finished
+    classifier: Json = field(default_factory=dict)  # parameters of a saved ``LadderClassifier``
 
     @property
     def part(self) -> str:
-        """Which rows the errors are of: test or validation."""
+        """The rows that the errors are measured on: test or validation."""
         return "validation" if self.train_config.validation else "test"
 
     @property
     def seeds(self) -> str:
-        """Which seeds the runs have, in words."""
+        """The seeds of the runs, in words."""
         first, last = self.train_config.seed, self.train_config.seed + self.num_seeds - 1
         return f"seeds {first} to {last}" if last > first else f"seed {first}"
 
     @property
     def runs(self) -> list[Json]:
-        """A finished run's entry for each seed."""
+        """The entries of the seeds of a finished run."""
         return self.result.get("runs", [])
 
     @property
     def is_fit(self) -> bool:
-        """Whether ``LadderClassifier`` made it, of rows that it had scaled and padded before."""
+        """Whether ``LadderClassifier`` made the run, from rows that it had scaled and padded."""
         own = self.train_config.steps_per_epoch is not None and "split" in self.data
         return own and self.data["name"] == "rows"
 
     def errors(self, kind: str) -> list[float]:
-        """Errors in per cent of all seeds that have one, by that kind of statistics."""
+        """Returns the errors in per cent, by one kind of statistics, of all seeds with one."""
         found = [entry.get(f"{self.part}_error_percent") for entry in self.runs]
         return [errors[kind] for errors in found if errors]
 
     def label_count(self, seed: int) -> int | None:
-        """Labelled rows of the run with that seed; None where the caller's choice is not known."""
+        """Returns the number of labelled rows of a seed, or None if it is not known."""
         labels = self.train_config.labels
-        if self.data.get("split"):  # of these rows "all" are those that have a label
+        if self.data.get("split"):  # "all" then means those of these rows that have a label
             return self.labelled.get(seed)
         return self.data["rows"] - self.train_config.validation if labels == "all" else int(labels)
 
     def split_seed(self, seed: int) -> int:
-        """Seed of the split of the run with that seed."""
+        """Returns the seed that the split of the run with this seed is drawn from."""
         return dataclasses.replace(self.train_config, seed=seed).split_seed
 
 
 def read_run(run: Folder) -> Run:
-    """Reads a run folder.
-
-    Raises:
-      RunError: there is none, or a file is damaged, of a newer version or cannot be read.
-    """
+    """Reads a run folder, or raises a RunError if there is none or a file is damaged."""
     path = Path(run)
     found: Run | None = _parsed(path / "config.json", lambda known: parse_run(path, known))
     if found is None:
@@ -122,13 +105,13 @@ def read_run(run: Folder) -> Run:
 
 
 def read_runs(runs: Folder | Iterable[Folder]) -> list[Run]:
-    """Reads one or several run folders, each once; errors as of ``read_run``."""
+    """Reads one or several run folders, each of them once."""
     folders = [runs] if isinstance(runs, str | os.PathLike) else runs
     return [read_run(run) for run in {Path(run).resolve(): run for run in folders}.values()]
 
 
 def parse_run(path: Path, known: Json) -> Run:
-    """What config.json says; one of ``UNREADABLE`` if it is damaged or of another version."""
+    """Returns the run that a config.json describes, or raises one of ``UNREADABLE``."""
     config = LadderConfig.from_json(known["model"])
     train_config = TrainConfig.from_json(known["training"])
     num_seeds = whole("num_seeds", known.get("num_seeds", 1), 1)
@@ -140,7 +123,7 @@ def parse_run(path: Path, known: Json) -> Run:
 
 
 def parse_result(result: Json) -> Json:
-    """result.json, checked; one of ``UNREADABLE`` if it is damaged or of another version."""
+    """Returns a checked result.json, or raises one of ``UNREADABLE``."""
     for entry in result["runs"]:
         whole("seed", entry["seed"], 0)
         for part in ("test", "validation"):
@@ -150,7 +133,7 @@ def parse_result(result: Json) -> Json:
 
 
 def _parsed(path: Path, parse: Callable[[Json], Any], mend: str = "") -> Any:
-    """What an object of JSON says; None where there is no such file."""
+    """Returns what ``parse`` makes of a JSON file, or None if there is no such file."""
     try:
         known = json.loads(path.read_bytes())
         if not isinstance(known, dict):
@@ -166,18 +149,18 @@ def _parsed(path: Path, parse: Callable[[Json], Any], mend: str = "") -> Any:
 
 
 def kind_of(config: LadderConfig) -> str:
-    """What the layers with a cost make of a network."""
+    """Returns the name of a network's kind, which depends on the layers with a cost."""
     names = {(): "baseline", (0,): "bottom", (len(config.layers),): "Γ-model"}
     return names.get(config.cost_layers, "ladder")
 
 
 def percent(mean: float, deviation: float | None = None) -> str:
-    """An error in per cent and, of several runs, its standard deviation."""
+    """Returns an error in per cent and, if given, its standard deviation as text."""
     return f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
 def mean_text(errors: Sequence[float]) -> str:
-    """The mean of errors in per cent and, of several, their standard deviation (n − 1)."""
+    """Returns the mean of errors and, if there are several, their standard deviation (n − 1)."""
     deviation = statistics.stdev(errors) if len(errors) > 1 else None
     return percent(statistics.fmean(errors), deviation) if errors else "–"
 
@@ -185,7 +168,7 @@ def mean_text(errors: Sequence[float]) -> str:
 def changed(
     config: LadderConfig, train_config: TrainConfig, base: Preset | Run
 ) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ from those of ``base``, seeds apart: name → own value, that of base."""
+    """Returns the settings, except for seeds, that differ from ``base``, each with both values."""
     own = config.to_json() | train_config.to_json()
     others = base.config.to_json() | base.train_config.to_json()
     names = [name for name in own if own[name] != others[name] and name not in SEEDS]
@@ -193,7 +176,7 @@ def changed(
 
 
 def plain(value: Any) -> str:
-    """A setting as on a command line, in all its digits."""
+    """Returns a setting as it is written on a command line, with all its digits."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(plain, value))
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

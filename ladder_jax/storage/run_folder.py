@@ -1,10 +1,9 @@
-"""The files of one run.
+"""Writes and reads the files of one run."""
 
-``config.json`` and ``label_indices.json`` are written before training, ``metrics.jsonl``
-grows by a line each epoch, ``result.json`` ends the run, ``checkpoints/`` is kept by
-``ladder_jax.train.checkpoints``. Every file but metrics.jsonl is replaced as a whole. A lock
-keeps a second process out while one trains.
-"""
+# ``config.json`` and ``label_indices.json`` are written before training, ``metrics.jsonl`` grows by
+# a line each epoch, ``result.json`` ends the run, and ``train.checkpoints`` keeps ``checkpoints/``.
+# Every file except metrics.jsonl is replaced as a whole. A lock keeps a second process out while
+# one trains.
 
 from __future__ import annotations
 
@@ -27,12 +26,12 @@ CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 LABELS, DIVERGED, WEIGHTS = "label_indices.json", "diverged.json", "weights.msgpack"
 CHECKPOINTS, FIGURES, REPORT = "checkpoints", "figures", "report.html"
 CLASSIFIER = "classifier.json"
-"""Names in a run folder. Whoever writes such a file takes its name from here."""
+"""Names in a run folder; all code that writes such a file takes its name from here."""
 
 RUN_FILES = (RESULT, METRICS, CHECKPOINTS)
-"""Files that say that a folder holds a run."""
+"""Files that show that a folder holds a run."""
 
-# In the order in which they can go, one by one, and what is left is an unfinished run.
+# In this order they can be moved one by one so that the rest is always an unfinished run.
 _ALL_FILES = (
     *(CLASSIFIER, RESULT, REPORT, FIGURES, CHECKPOINTS),
     *(METRICS, DIVERGED, WEIGHTS, LABELS, CONFIG),
@@ -40,12 +39,7 @@ _ALL_FILES = (
 
 
 class MemoryFolder:
-    """A run that leaves nothing on the disk: what a run folder keeps is kept in memory.
-
-    Attributes:
-      path: None.
-      metrics: seed -> one line of metrics for each epoch.
-    """
+    """Keeps in memory what a run folder keeps on the disk."""
 
     path: Path | None = None
 
@@ -59,10 +53,10 @@ class MemoryFolder:
         self.close()
 
     def close(self) -> None:
-        """Lets others have the folder."""
+        """Lets other processes use the folder."""
 
     def result(self) -> Json | None:
-        """What result.json holds if the run has finished, else None."""
+        """Returns the content of result.json, or None if the run has not finished."""
         return None
 
     def write(self, name: str, values: Any) -> None:
@@ -72,60 +66,31 @@ class MemoryFolder:
         """Replaces a file."""
 
     def append_metrics(self, lines: Sequence[Json]) -> None:
-        """Adds lines of an epoch, each under its seed."""
+        """Adds the lines of an epoch, each under its seed."""
         for line in lines:
             self.metrics.setdefault(line["seed"], []).append(line)
 
     def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
-        """Drops the lines of epochs that will be trained again.
-
-        Lines of other seeds stay as they are; those of diverged seeds may end sooner.
-
-        Args:
-          seeds: the runs that go on.
-          epochs: how many of each are kept.
-          diverged: seeds whose lines may end sooner.
-
-        Raises:
-          RunError: lines are missing, or the file cannot be written.
-        """
+        """Drops the lines of these seeds after the first ``epochs``, to train on from there."""
         for seed in seeds:
             self.metrics[seed] = self.metrics.get(seed, [])[:epochs]
 
     def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
-        """Keeps the models and the result of the whole run.
-
-        Args:
-          weights: packs the models.
-          summary: content of result.json.
-          at_once: whether seeds are trained at once: the lines of metrics.jsonl are then in the
-            order of epochs, else in that of seeds, as if the run had never been stopped.
-        """
+        """Saves the models and the result of the whole run."""
 
     def sync_metrics(self) -> None:
-        """Returns once the lines so far are on the disk."""
+        """Waits until the lines so far are on the disk."""
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
-        """Notes which of several seeds diverged: seed -> after how many steps, and how."""
+        """Records which of several seeds diverged, after how many steps, and how."""
 
     def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
-        """What ``write_diverged`` noted of the first ``steps`` steps."""
+        """Returns what ``write_diverged`` recorded of the first ``steps`` steps."""
         return {}
 
 
 class RunFolder(MemoryFolder):
-    """A folder on the disk that belongs to one configuration.
-
-    Args:
-      path: created if absent.
-      config: all that identifies the run, plain JSON values.
-      writes: whether this process writes. If a run has several hosts, only one does.
-      resume: if false, what there is of a run is moved into before-1, before-2, … within.
-
-    Raises:
-      RunError: the folder can't be written, holds another configuration's run or damaged files,
-        or another process is at work in it.
-    """
+    """A folder on the disk that belongs to one configuration."""
 
     path: Path
 
@@ -137,7 +102,7 @@ class RunFolder(MemoryFolder):
         resume: bool = True,
     ):
         super().__init__()
-        self.path, self.writes = Path(path), writes
+        self.path, self.writes = Path(path), writes  # of several hosts only one writes
         self._lock: IO[bytes] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -169,24 +134,25 @@ class RunFolder(MemoryFolder):
             raise
 
     def close(self) -> None:
-        """Lets others have the folder."""
+        """Lets other processes use the folder."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _lock_or_fail(self) -> None:
-        """Keeps others from training here; a finished run may be read by many."""
-        # It is held for the whole run. Unbuffered: closing it must not write.
+        """Locks the folder against other training processes, or raises a RunError."""
+        # The file stays open for the whole run. It is unbuffered because closing it must not write.
         file = open(self.path / ".lock", "a+b", buffering=0)  # noqa: SIM115
         if files.lock(file, wait=False):
             self._lock = file
-            with suppress(OSError):  # only for others to see who it is
+            with suppress(OSError):  # only to tell others which process it is
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {platform.node()}".encode())
             return
         file.seek(0)
         holder = file.read(200).decode(errors="replace") or "another process"
         file.close()
+        # A finished run may be read by many processes.
         if self.result() is None:
             raise RunError(
                 f"workdir={self.path}: {holder} is at work there; wait for it to end or "
@@ -194,7 +160,7 @@ class RunFolder(MemoryFolder):
             )
 
     def _set_aside(self) -> None:
-        """Moves what there is of a run into a folder of its own within this one."""
+        """Moves the files of a run into a new folder within this one."""
         found = [name for name in _ALL_FILES if (self.path / name).exists()]
         if not found:
             return
@@ -208,28 +174,29 @@ class RunFolder(MemoryFolder):
             os.rename(self.path / name, aside / name)
 
     def result(self) -> Json | None:
-        """What result.json holds if the run has finished, else None."""
+        """Returns the content of result.json, or None if the run has not finished."""
         return read_result(self.path)
 
     def write(self, name: str, values: Any) -> None:
-        """Replaces a JSON file; see ``files.replace``."""
+        """Replaces a JSON file."""
         self.write_bytes(name, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Replaces a file; see ``files.replace``."""
+        """Replaces a file."""
         if self.writes:
             files.replace(self.path / name, content)
 
     def append_metrics(self, lines: Sequence[Json]) -> None:
-        """Adds lines of an epoch, each under its seed."""
+        """Adds the lines of an epoch, each under its seed."""
         super().append_metrics(lines)
         if self.writes:
             files.append_metrics(self.path / METRICS, lines)
 
     def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
-        """Drops the lines of epochs that will be trained again, see ``MemoryFolder``."""
+        """Drops the lines of these seeds after the first ``epochs``, to train on from there."""
         for seed in seeds:
             found = len(self.metrics.get(seed, []))
+            # The lines of a seed that diverged may end sooner.
             if found < epochs and seed not in diverged:
                 raise RunError(
                     f"{self.path / METRICS}: ends in epoch {found}, the checkpoint in {epochs}; "
@@ -239,24 +206,25 @@ class RunFolder(MemoryFolder):
         self.write_bytes(METRICS, files.metrics_text(self.metrics, len(seeds) > 1))
 
     def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
-        """Keeps the models and the result of the whole run, see ``MemoryFolder``."""
+        """Saves the models and the result of the whole run."""
+        # The lines get the order that they have if the run is never stopped.
         path, text = self.path / METRICS, files.metrics_text(self.metrics, at_once)
         if (path.read_bytes() if path.exists() else b"") != text:
             self.write_bytes(METRICS, text)
         self.write_bytes(WEIGHTS, weights())
-        self.write(RESULT, summary)  # last: it says that all is there
+        self.write(RESULT, summary)  # last, since it means that all is there
 
     def sync_metrics(self) -> None:
-        """Returns once the lines so far are on the disk."""
+        """Waits until the lines so far are on the disk."""
         if self.writes:
             files.sync(self.path / METRICS)
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
-        """Notes which of several seeds diverged: seed -> after how many steps, and how."""
+        """Records which of several seeds diverged, after how many steps, and how."""
         self.write(DIVERGED, {str(seed): list(how) for seed, how in found.items()})
 
     def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
-        """What ``write_diverged`` noted of the first ``steps`` steps."""
+        """Returns what ``write_diverged`` recorded of the first ``steps`` steps."""
         noted = read_json(self.path / DIVERGED) or {}
         try:
             found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
@@ -271,13 +239,15 @@ def finished_summary(
     train_config: TrainConfig,
     num_seeds: int = 1,
 ) -> Json | None:
-    """What result.json holds if the folder has a finished run; needs no data, no checkpoint.
+    """Returns the content of result.json if the folder has a finished run, else None.
+
+    It needs neither the data nor a checkpoint.
 
     Raises:
-      RunError: the run there is of another configuration.
+      RunError: the run has another configuration, or a file is damaged or cannot be read.
     """
     wanted = describe_settings(config, train_config, num_seeds)
-    wanted.pop("seed_mode", None)  # how it was trained, which a finished run need not share
+    wanted.pop("seed_mode", None)  # a finished run may have been trained in another mode
     result, known = read_result(workdir), read_json(Path(workdir) / CONFIG)
     if result is None or known is None:
         return None
@@ -287,11 +257,7 @@ def finished_summary(
 
 
 def read_result(workdir: str | os.PathLike[str]) -> Json | None:
-    """What result.json of a run folder holds; None if there is none.
-
-    Raises:
-      RunError: it is damaged or cannot be read.
-    """
+    """Returns the content of result.json of a run folder, or None if there is none."""
     path = Path(workdir) / RESULT
     found = read_json(path)
     if found is not None and not isinstance(found.get("runs"), list):
@@ -300,11 +266,7 @@ def read_result(workdir: str | os.PathLike[str]) -> Json | None:
 
 
 def read_json(path: Path) -> Json | None:
-    """The object in a JSON file; None if there is none.
-
-    Raises:
-      RunError: it is damaged or cannot be read.
-    """
+    """Returns the object in a JSON file, or None if there is no such file."""
     try:
         found = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):

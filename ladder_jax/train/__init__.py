@@ -1,1 +1,1 @@
-"""Training: schedule, step, loop, devices, checkpoints, results."""
+"""Trains and evaluates networks: schedule, step, loop, devices, checkpoints and results."""

@@ -1,12 +1,10 @@
-"""Checkpoints: the newest training states of a run, one MessagePack file for each, by step.
+"""Saves the newest training states of a run, one MessagePack file per step, and restores them."""
 
-Flax's serialization with a SHA-256 and not Orbax, because Orbax (0.12.8, both of its interfaces)
-restores a flipped bit in a data file as another number without an error, and prints tracebacks
-from its own threads where a disk is full; those cannot be caught. Without it ``import ladder_jax``
-is quicker by the seconds that importing Orbax takes. To read a state elsewhere::
-
-    flax.serialization.msgpack_restore(flax.serialization.msgpack_restore(content)["state"])
-"""
+# This uses Flax's serialization with a SHA-256 instead of Orbax. Orbax (0.12.8, both of its
+# interfaces) restores a flipped bit in a data file as another number without an error. If a disk is
+# full, it prints tracebacks from its own threads, which a caller cannot catch. Importing it would
+# also add seconds to ``import ladder_jax``. To read a state elsewhere:
+#     flax.serialization.msgpack_restore(flax.serialization.msgpack_restore(content)["state"])
 
 from __future__ import annotations
 
@@ -27,20 +25,20 @@ from ladder_jax.train.hosts import any_process, is_first_process, number_of_firs
 from ladder_jax.train.step import TrainState
 
 KEEP = 2
-"""How many checkpoints are kept, so that a damaged one costs little."""
+"""How many of the newest checkpoints are kept; with two, a damaged one costs little."""
 
 FORMAT = 1
-"""Version of the files."""
+"""Version of the checkpoint files."""
 
 
 class NoCheckpoints:
-    """Of a run that is kept in memory: nothing is saved, nothing is found."""
+    """Replaces ``Checkpoints`` for a run that is kept in memory."""
 
     def save(self, state: TrainState) -> None:
         """Does nothing."""
 
     def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
-        """There is none."""
+        """Returns None, because nothing was saved."""
         return None
 
     def wait(self) -> None:
@@ -54,18 +52,7 @@ class NoCheckpoints:
 
 
 class Checkpoints:
-    """The newest states of one run, by step. Saves in the background; a context manager.
-
-    If a run has several hosts, the first process alone saves and all of them read. None of them
-    waits here for another one, which may be lost.
-
-    Args:
-      folder: created if absent.
-      keep: how many of the newest are kept.
-
-    Raises:
-      RunError: the folder cannot be made, or an older version of this package wrote its content.
-    """
+    """Saves the newest states of a run in the background, and restores them."""
 
     def __init__(self, folder: Path, keep: int = KEEP):
         self._folder, self._keep = folder, keep
@@ -74,7 +61,7 @@ class Checkpoints:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if is_first_process():
-                for partial in folder.glob(".*.partial"):  # a process was killed while it wrote
+                for partial in folder.glob(".*.partial"):  # left by a process that was killed
                     partial.unlink()
         except OSError as error:
             raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
@@ -85,29 +72,20 @@ class Checkpoints:
             )
 
     def save(self, state: TrainState) -> None:
-        """Saves the state under its step; returns before it is written.
-
-        Args:
-          state: of NumPy arrays that nobody changes; several seeds have a leading axis.
-
-        Raises:
-          RunError: this or the last state could not be written, for instance on a full disk.
-        """
+        """Starts to write a state under its step and returns before it is on the disk."""
+        # With several hosts only the first process saves. It does not wait for the others here,
+        # since one of them may be lost.
         if not is_first_process():
             return
         self.wait()
+        # Several seeds have a leading axis; their steps are equal.
         step = int(np.ravel(state.step)[0])
         if step not in self._steps():
+            # The writer reads the arrays later, so nobody may change them.
             self._pending = self._writer.submit(self._write, step, state)
 
     def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
-        """The newest state that is whole, NumPy arrays as in ``like()``; None if there is none.
-
-        Where a newer one is damaged it is renamed to damaged-<step>, with a warning.
-
-        Raises:
-          RunError: there are some, but all are damaged or of another network.
-        """
+        """Returns the newest undamaged state, with arrays as in ``like()``, or None."""
         found: tuple[int, TrainState] | None = None
         problem: RunError | None = None
         if is_first_process():
@@ -115,6 +93,7 @@ class Checkpoints:
                 found = self._newest_whole(like())
             except RunError as error:
                 problem = error
+        # If the first process fails, all must raise: the others would wait for it in the next call.
         if any_process(problem is not None):
             raise problem or RunError(f"{self._folder}: the first process can use none of them")
         step = number_of_first_process(found and found[0])
@@ -123,11 +102,7 @@ class Checkpoints:
         return found[1] if found else self._restore(step, like())
 
     def wait(self) -> None:
-        """Returns once everything that was saved is on the disk.
-
-        Raises:
-          RunError: it could not be written.
-        """
+        """Waits until everything that was saved is on the disk."""
         pending, self._pending = self._pending, None
         if pending is not None:
             with self._saving():
@@ -147,25 +122,28 @@ class Checkpoints:
         except RunError as late:
             if kind is None:
                 raise
-            logging.warning("%s", late)  # beside what ended the run
+            logging.warning("%s", late)  # must not hide the error that ended the run
         finally:
             self._writer.shutdown()
 
     def _steps(self) -> list[int]:
-        """Steps of the files, newest first."""
+        """Returns the steps of the files, newest first."""
         names = [path.stem for path in self._folder.glob("*.msgpack")]
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def _path(self, step: int) -> Path:
+        """Returns the file of a step."""
         return self._folder / f"{step}.msgpack"
 
     def _write(self, step: int, state: TrainState) -> None:
+        """Writes a checkpoint and removes all but the newest ``keep``."""
         packed = files.pack("state", serialization.to_state_dict(state), FORMAT)
         files.replace(self._path(step), packed)
         for old in self._steps()[self._keep :]:
             self._path(old).unlink()
 
     def _newest_whole(self, like: TrainState) -> tuple[int, TrainState] | None:
+        """Returns the newest undamaged state and its step, and renames newer damaged ones."""
         problems: list[tuple[int, RunError]] = []
         found = None
         for step in self._steps():
@@ -188,6 +166,7 @@ class Checkpoints:
         return found
 
     def _unused(self, name: str) -> Path:
+        """Returns a path in the folder that does not exist yet."""
         path, number = self._folder / name, 1
         while path.exists():
             number += 1
@@ -195,6 +174,7 @@ class Checkpoints:
         return path
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
+        """Reads the state of a step and checks its arrays against those of ``like``."""
         try:
             content = files.unpack("state", self._path(step).read_bytes(), FORMAT)
             state: TrainState = serialization.from_state_dict(like, content)
@@ -209,6 +189,7 @@ class Checkpoints:
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
+        """Turns an error in writing into a RunError that says what to do."""
         try:
             yield
         except (OSError, RunError) as error:

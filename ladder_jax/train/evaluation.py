@@ -1,11 +1,11 @@
 """Population statistics, predictions and error rates.
 
 The clean encoder runs with fixed statistics, never those of the test batch. Three kinds
-are always reported (the first is the default and the authors' code's):
+are always reported. The first one is the default and the one in the authors' code:
 
 - ``labelled``: one pass over the labelled training rows after training,
-- ``unlabelled``: the same over all training rows,
-- ``running``: averaged along training, see ``batchnorm.update_running``.
+- ``unlabelled``: one pass over all training rows after training,
+- ``running``: averaged during training, see ``batchnorm.update_running``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Statistics = tuple[Moments, ...]
 """Moments of layers 1…L."""
 
 PREDICTION_ROWS = 1000
-"""Most rows classified in one call; bounds the memory, does not change the result."""
+"""Most rows that one call classifies; it bounds the memory and does not change the result."""
 
 _PREDICTION_ELEMENTS = 2**25  # of the largest layer in one call: 134 MB in float32
 
@@ -41,19 +41,22 @@ def population_statistics(
     batch_size: int,
     rows: jax.Array | None = None,
 ) -> Statistics:
-    """Average of minibatch means and of minibatch variances × n/(n − 1) (authors' code).
+    """Averages the means, and the variances × n/(n − 1), of minibatches (authors' code).
 
-    Each minibatch is normalised by its own moments on the way up. The rows are cut, in
-    the order given, into ⌈N/batch_size⌉ minibatches as equal as can be, of two rows or more:
-    no row is left out and none stands alone.
+    Each minibatch is normalised by its own moments on the way up. The rows are cut, in the given
+    order, into ⌈N/batch_size⌉ minibatches of nearly equal size, or fewer, so that each has at least
+    two rows. No row is left out.
 
     Args:
       config: the network.
-      variables: as from ``init``.
+      variables: parameters and running statistics, from ``init`` or a finished run.
       x: rows (N, *input_shape) as stored.
       scale: scalar; x·scale is the network's input.
       batch_size: largest number of rows in a minibatch.
-      rows: indices (M,) into x of the rows to take, in that order; None takes all.
+      rows: indices (M,) into x of the rows to use, in this order; None uses all.
+
+    Returns:
+      The moments of layers 1…L.
     """
     rows = jnp.arange(len(x)) if rows is None else rows
     batches = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
@@ -65,7 +68,7 @@ def population_statistics(
 
 
 def _equal_parts(rows: int, batches: int) -> list[range]:
-    """Runs of equal minibatches as range(start, stop, rows per minibatch), longest first."""
+    """Returns one or two ranges of minibatches as range(start, stop, rows per minibatch)."""
     small, longer = divmod(rows, batches)
     cut = longer * (small + 1)
     parts = (range(0, cut, small + 1), range(cut, rows, small))
@@ -81,10 +84,11 @@ def _sum_of_batch_moments(
     scale: jax.Array,
     rows: jax.Array,
 ) -> Statistics:
+    """Returns the sum of the moments of the minibatches in one range of rows."""
     at_NxB = rows[part.start : part.stop].reshape(-1, part.step)
 
     def batch_moments(total: Statistics, at_B: jax.Array) -> tuple[Statistics, None]:
-        # Taken here, a minibatch at a time: the whole set would be copied outside.
+        # Gathered here, one minibatch at a time: outside, the whole set would be copied.
         x_BxD = x[at_B].astype(scale.dtype) * scale
         (clean,) = encode_parts(config, params["encoder"], [Part(x_BxD)])
         found = tuple(unbiased(batch, len(at_B)) for batch in clean.statistics())
@@ -101,20 +105,20 @@ def predict_proba(
     statistics: Statistics | None = None,
     scale: float | jax.Array = 1.0,
 ) -> np.ndarray:
-    """Class probabilities of each row: clean pass with fixed statistics.
+    """Returns the class probabilities of each row: a clean pass with fixed statistics.
 
     Args:
       config: the network.
-      variables: as from ``init`` or a finished run.
-      x: rows (N, …) of as many values as the network's input_shape has.
-      statistics: as from ``population_statistics``; None takes the running ones.
+      variables: parameters and running statistics, from ``init`` or a finished run.
+      x: rows (N, …) with as many values as the network's input_shape.
+      statistics: from ``population_statistics``; None uses the running ones.
       scale: x·scale is the network's input.
 
     Returns:
-      (N, K), rows summing to 1.
+      (N, K); each row sums to 1.
 
     Raises:
-      DataError: rows that do not fit the network.
+      DataError: the rows do not fit the network.
     """
     if math.prod(x.shape[1:]) != math.prod(config.input_shape):
         raise DataError(
@@ -141,6 +145,7 @@ def predict_proba(
 def _probabilities(
     config: LadderConfig, params: Params, x: jax.Array, scale: jax.Array, statistics: Statistics
 ) -> jax.Array:
+    """Returns the class probabilities of a chunk of rows."""
     part = Part(x.astype(scale.dtype) * scale, moments=statistics)
     (clean,) = encode_parts(config, params["encoder"], [part])
     return clean.h[-1]
@@ -153,11 +158,11 @@ def predict(
     statistics: Statistics | None = None,
     scale: float | jax.Array = 1.0,
 ) -> np.ndarray:
-    """Most probable class of each row, (N,); arguments as in ``predict_proba``."""
+    """Returns the most probable class of each row, (N,), with arguments as in ``predict_proba``."""
     return predict_proba(config, variables, x, statistics, scale).argmax(-1)
 
 
 def error_percent(predicted: Sequence[int] | np.ndarray, labels: np.ndarray) -> float:
-    """Share of wrong predictions in per cent. (N,), (N,) -> number."""
+    """Returns the percentage of wrong predictions, given predictions (N,) and labels (N,)."""
     wrong = np.asarray(predicted) != np.asarray(labels)
     return 100 * int(wrong.sum()) / len(wrong)

@@ -1,4 +1,4 @@
-"""Runs that one program trains together: their rows and states on the devices, their metrics."""
+"""Holds the runs that one program trains together: rows and states on devices, and metrics."""
 
 from __future__ import annotations
 
@@ -19,19 +19,11 @@ from ladder_jax.train.schedule import learning_rate, longest_chunk, make_plan
 from ladder_jax.train.step import TrainData, TrainState
 
 Divergences = dict[int, tuple[int, str]]
-"""Seed -> after how many steps its run diverged, and how."""
+"""Maps a seed to the number of steps after which its run diverged, and to the reason."""
 
 
 class Group:
-    """Runs that one program trains: their rows and states on the devices, and what diverged.
-
-    Args:
-      config: the network.
-      train_configs: how each run is trained; they differ in their seeds only.
-      data: the rows, ready for the network.
-      splits: which rows are for what, in each run.
-      layout: how the runs lie on devices.
-    """
+    """Runs that one program trains together, with their rows and states on the devices."""
 
     def __init__(
         self,
@@ -42,7 +34,7 @@ class Group:
         layout: Layout,
     ):
         self.config, self.data, self.splits, self.layout = config, data, splits, layout
-        self.train_config = train_configs[0]
+        self.train_config = train_configs[0]  # they differ in their seeds only
         self.seeds = [run.seed for run in train_configs]
         backend, runs = jax.default_backend(), len(train_configs)
         longest = longest_chunk(config, self.train_config, backend, runs)
@@ -56,26 +48,21 @@ class Group:
         self.diverged: Divergences = {}
 
     def start_from(self, saved: TrainState) -> None:
-        """Goes on from a state of NumPy arrays, as a checkpoint has it."""
+        """Continues from a state of NumPy arrays, as a checkpoint holds it."""
         self.state = self.layout.put_state(saved)
         self.step = int(np.ravel(saved.step)[0])
 
     @property
     def is_finished(self) -> bool:
-        """Whether the state is that after the last step."""
+        """Whether all steps are done."""
         return self.step == self.plan.steps
 
     def live(self) -> list[int]:
-        """Runs that have not diverged, by their place."""
+        """Returns the indices of the runs that have not diverged."""
         return [place for place, seed in enumerate(self.seeds) if seed not in self.diverged]
 
     def bad_costs(self, costs: dict[str, np.ndarray], first_step: int) -> Divergences:
-        """Runs that still live and of which a cost is not finite.
-
-        Args:
-          costs: each cost of some steps, (runs, steps).
-          first_step: steps done before these.
-        """
+        """Returns the live runs with a cost that is not finite, given costs (runs, steps)."""
         found: Divergences = {}
         finite = np.logical_and.reduce([np.isfinite(values) for values in costs.values()])
         for run in self.live():
@@ -86,7 +73,7 @@ class Group:
             bad = {name: value for name, value in own.items() if not np.isfinite(value)}
             if len(bad) > 1:
                 bad.pop("total", None)  # it only repeats the others
-            at = first_step + first
+            at = first_step + first  # steps done before the bad one
             epoch, offset = divmod(at, self.plan.steps_per_epoch)
             what = ", ".join(f"cost/{name} is {value}" for name, value in bad.items())
             reason = f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}"
@@ -94,7 +81,7 @@ class Group:
         return found
 
     def bad_sums(self) -> Divergences:
-        """Runs that still live and of which an epoch's sum of finite costs is not finite."""
+        """Returns the live runs whose finite costs have a sum over the epoch that is not finite."""
         found: Divergences = {}
         epoch = self.step // self.plan.steps_per_epoch
         for name, sums in self._cost_sums().items():
@@ -105,12 +92,10 @@ class Group:
         return found
 
     def bad_parameters(self, state: TrainState) -> Divergences:
-        """Runs that still live and of which a parameter is not finite, in NumPy arrays.
-
-        The gradient of the last step shows in no cost yet.
-        """
+        """Returns the live runs with a parameter that is not finite, given NumPy arrays."""
         found: Divergences = {}
         epoch = -(-self.step // self.plan.steps_per_epoch)
+        # The gradient of the last step does not show in any cost yet.
         trained = jax.tree.leaves((state.params, state.opt_state))
         for run in self.live():
             own = (leaf[run] if self.layout.runs > 1 else leaf for leaf in trained)
@@ -120,7 +105,7 @@ class Group:
         return found
 
     def epoch_metrics(self) -> list[dict[str, Any]]:
-        """A line of metrics for each live run, at the end of an epoch."""
+        """Returns a line of metrics for each live run at the end of an epoch."""
         plan, epoch = self.plan, self.step // self.plan.steps_per_epoch
         rate = float(learning_rate(plan, jnp.asarray(self.step - 1)))
         sums, lines = self._cost_sums(), []
@@ -140,12 +125,12 @@ class Group:
         return lines
 
     def variables(self, run: int = 0) -> dict[str, Any]:
-        """Parameters and running statistics of a run, see ``ladder_jax.ladder.network``."""
+        """Returns the parameters and running statistics of a run."""
         found = {"params": self.state.params, "batch_stats": self.state.batch_stats}
         return self.layout.of_run(found, run)
 
     def statistics(self, kind: str, run: int = 0) -> Statistics:
-        """Moments of layers 1…L of a run by one of ``config.STATISTICS``."""
+        """Returns the moments of layers 1…L of a run, by one of ``config.STATISTICS``."""
         variables, split, data = self.variables(run), self.splits[run], self._local
         if kind == "running":
             return running_statistics(variables)
@@ -157,23 +142,17 @@ class Group:
     def error_percent(
         self, statistics: Statistics, x: np.ndarray, y: np.ndarray, run: int = 0
     ) -> float:
-        """Error of a run on rows (N, *input_shape) of the data set with classes (N,)."""
+        """Returns the error of a run on rows (N, *input_shape) with classes (N,)."""
         predicted = predict(self.config, self.variables(run), x, statistics, self._local.scale)
         return error_percent(predicted, y)
 
     def errors(self, found: dict[str, Statistics], run: int = 0) -> dict[str, Any]:
-        """The errors of a run by every kind of statistics, an entry of result.json's runs.
-
-        The test set is looked at here and nowhere else, and not at all with validation rows.
-
-        Args:
-          found: for each kind the moments of layers 1…L.
-          run: place of the run.
-        """
+        """Returns the errors of a run by each kind of statistics, as an entry of result.json."""
 
         def by_kind(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
             return {kind: self.error_percent(own, x, y, run) for kind, own in found.items()}
 
+        # The test set is used here only, and not at all if there are validation rows.
         entry: dict[str, Any] = {"seed": self.seeds[run], "test_error_percent": None}
         if self.train_config.validation:
             entry["validation_error_percent"] = by_kind(*self.validation_rows(run))
@@ -182,29 +161,30 @@ class Group:
         return entry
 
     def validation_rows(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The validation rows of a run and their classes."""
+        """Returns the validation rows of a run and their classes."""
         at = self.splits[run].validation
         return self.data.x_train[at], self.data.y_train[at]
 
     def tracks(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 1, collects running statistics."""
-        # The running average starts anew each epoch: only epochs whose error by it is
-        # reported need the extra forward pass.
+        """Returns whether running statistics are collected in an epoch, counted from 1."""
+        # The running average restarts each epoch, so only epochs that report an error by it
+        # need the extra forward pass.
         reported = self.train_config.validation and self.train_config.statistics == "running"
         return epoch == self.plan.epochs or bool(reported)
 
     @functools.cached_property
     def _local(self) -> TrainData:
+        """The rows, with what all runs share on one device of this process."""
         return self.layout.local_data(self.rows)
 
     def _cost_sums(self) -> dict[str, np.ndarray]:
-        """Sum of each cost over the epoch so far, (runs,)."""
+        """Returns the sum of each cost over the epoch so far, (runs,)."""
         sums = self.layout.to_host(self.state.cost_sums)
         return {name: np.ravel(total) for name, total in sums.items()}
 
 
 def _train_data(config: LadderConfig, data: Dataset, splits: Sequence[Split]) -> TrainData:
-    """The rows of one run, or of several with a leading axis where they differ."""
+    """Returns the rows of the runs; what differs between several has a leading axis."""
     several = len(splits) > 1
     labelled = [split.labelled.astype(np.int32) for split in splits]
     train = [split.train.astype(np.int32) for split in splits]

@@ -1,7 +1,7 @@
-"""The processes of a run on several hosts: one on each, all with the same program.
+"""The processes of a run on several hosts: one on each host, all with the same program.
 
-Each has the whole data set in its memory and computes with its own devices; only the first one
-writes. Some devices and hosts being only how a run is made, nothing else needs to know of them.
+Each process has the whole data set in its memory and computes with its own devices; only the
+first one writes. Hosts and devices change how a run is computed, and its result by rounding only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from jax.experimental import multihost_utils
 
 from ladder_jax.errors import ConfigError, PeerError, whole
 
-HEARTBEAT_SECONDS = 100  # as JAX's own default
+HEARTBEAT_SECONDS = 100  # JAX's own default
 
-# What a JaxRuntimeError begins with that is this process's own trouble, no lost process.
+# How a JaxRuntimeError begins that comes from this process and not from a lost one.
 _OWN_TROUBLE = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
 
 
@@ -32,22 +32,22 @@ def initialize(
     process_id: int | None = None,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
 ) -> None:
-    """Joins the processes of a run on several hosts; before anything else is done with JAX.
+    """Connects the processes of a run on several hosts, before any other use of JAX.
 
-    It waits for all of them, five minutes at most. Under Slurm JAX gives each task one GPU of its
-    node, elsewhere a process has all of its host's devices.
+    It waits at most five minutes for all of them. Under Slurm, JAX gives each task one GPU of its
+    node; elsewhere a process has all devices of its host.
 
     Args:
-      coordinator: host:port of process 0. This and the others are found by themselves on TPU
-        pods, under Slurm and Kubernetes.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0.
+      coordinator: host:port of process 0. JAX finds this and the next two arguments by itself on
+        TPU pods and under Slurm and Kubernetes.
+      num_processes: number of processes.
+      process_id: index of this process, from 0.
       heartbeat_seconds: silence after which a process counts as lost and JAX aborts the others.
-        A process that is alive sends its sign of life from a thread of its own, also while it
-        compiles; a host that is badly overloaded may be late.
+        A process sends its heartbeat from a separate thread, even while it compiles; on a badly
+        overloaded host it may be late.
 
     Raises:
-      ConfigError: one of them cannot be, some of the first three are missing, the port is in use
+      ConfigError: a value is invalid, only some of the first three are given, the port is in use
         on the host of process 0, or the processes do not find each other.
     """
     if heartbeat_seconds < 1:
@@ -70,7 +70,7 @@ def initialize(
 
 
 def _check_given(coordinator: str, num_processes: int, process_id: int) -> None:
-    """What JAX would say less clearly, or end the process for."""
+    """Raises a ConfigError for values that JAX reports less clearly or crashes on."""
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal() and 1 <= int(port) <= 65535):
         problem = "give host:port of process 0, such as 10.0.0.1:12345"
@@ -84,7 +84,8 @@ def _check_given(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def _check_port(coordinator: str, port: int) -> None:
-    """Tries the port of process 0 as JAX will use it, on all addresses; else it crashes."""
+    """Raises a ConfigError if process 0 cannot open the port."""
+    # JAX listens on all addresses and crashes if it cannot, so this tries the same first.
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     try:
@@ -97,55 +98,49 @@ def _check_port(coordinator: str, port: int) -> None:
 
 
 def are_several() -> bool:
-    """Whether this is one of several processes; asks without starting JAX's backends."""
+    """Returns whether this is one of several processes, without starting JAX's backends."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes, of a run on several hosts."""
+    """Returns whether this process is the first one, which alone writes files."""
     return jax.process_index() == 0
 
 
 def process_index() -> int:
-    """Which of the processes of the run this one is, from 0."""
+    """Returns the index of this process in the run, from 0."""
     return jax.process_index()
 
 
 def number_of_first_process(number: int | None) -> int | None:
-    """What the first process of a run on several hosts calls it with, not negative; all ask."""
+    """Returns the ``number`` of the first process; all processes must call it."""
     if jax.process_count() == 1:
         return number
+    # A broadcast takes arrays only, so -1 stands for None.
     told = multihost_utils.broadcast_one_to_all(np.array(-1 if number is None else number))
     return None if told < 0 else int(told)
 
 
 def wait_for_processes(name: str) -> None:
-    """Returns when all processes of a run on several hosts have called it by that name."""
+    """Waits until all processes of the run have called it with the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def any_process(wish: bool) -> bool:
-    """Whether one of the processes of a run on several hosts wishes it; all ask at once."""
+    """Returns whether ``wish`` is true in any process; all processes must call it."""
     if jax.process_count() == 1:
         return wish
     return bool(np.any(multihost_utils.process_allgather(np.array(wish))))
 
 
 def check_same_settings(settings: Mapping[str, Any]) -> None:
-    """Holds that all processes of a run on several hosts have the same; all call it at once.
-
-    Args:
-      settings: plain JSON values, may be nested.
-
-    Raises:
-      ConfigError: they differ; in every process.
-    """
+    """Raises a ConfigError in every process if their settings, JSON values, differ."""
     if jax.process_count() == 1:
         return
     own = np.frombuffer(json.dumps(settings, default=str).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(len(own)))
-    padded = np.zeros(sizes.max(), np.uint8)  # all processes have to give the same shape
+    padded = np.zeros(sizes.max(), np.uint8)  # all processes must pass the same shape
     padded[: len(own)] = own
     texts = multihost_utils.process_allgather(padded)
     told = [json.loads(bytes(t[:n])) for t, n in zip(texts, sizes, strict=True)]
@@ -153,11 +148,7 @@ def check_same_settings(settings: Mapping[str, Any]) -> None:
 
 
 def raise_if_different(told: Sequence[Mapping[str, Any]], own: int) -> None:
-    """Compares the settings of all processes with those of process ``own``.
-
-    Raises:
-      ConfigError: names the first field in which another process differs, and both values.
-    """
+    """Raises a ConfigError for the first field that differs from that of process ``own``."""
     mine = _flat(told[own])
     for process, settings in enumerate(told):
         its = _flat(settings)
@@ -169,6 +160,7 @@ def raise_if_different(told: Sequence[Mapping[str, Any]], own: int) -> None:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings as one dictionary with dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         nested = isinstance(value, Mapping)
@@ -178,32 +170,24 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @contextmanager
 def naming_lost_peers(kept: str) -> Iterator[None]:
-    """Turns what JAX raises when another process of the run is gone into a ``PeerError``.
-
-    JAX has no error of its own for it. Full memory and wrong arguments pass as they are.
-
-    Args:
-      kept: what is not lost, for the message.
-
-    Raises:
-      PeerError: another process is gone.
-    """
+    """Raises a PeerError that names what is ``kept`` if another process is lost."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        # JAX has no error class for a lost process, so all but known other errors count as one.
         if jax.process_count() == 1 or str(error).startswith(_OWN_TROUBLE):
             raise
         raise PeerError(lost_peer(str(error).splitlines()[0], kept)) from error
 
 
 def kept_in(workdir: str | os.PathLike[str] | None) -> str:
-    """What is not lost when a run ends before its time; None keeps nothing on disk."""
+    """Returns, in words, what is not lost if a run with this work folder ends early."""
     if workdir is None:
         return "nothing was saved"
     return f"{workdir} goes on from its last checkpoint, if it has one"
 
 
 def lost_peer(reason: str, kept: str) -> str:
-    """What is said when another process of the run is gone: why so, and what is not lost."""
+    """Returns the message for a lost process: the reason, and what is not lost."""
     lost = f"another process of this run ended or cannot be reached ({reason})"
     return f"{lost}; start all of them again: {kept}"

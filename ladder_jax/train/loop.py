@@ -1,10 +1,8 @@
-"""The only Python loop over training: compiled chunks of steps, one after the other.
+"""Trains in compiled chunks of steps; this is the only Python loop over training."""
 
-A run can be stopped at any time and goes on from its last checkpoint, bit for bit as if it had not
-been stopped: every random number depends on the configuration alone, the compiled chunks of steps
-on the configuration and the kind of device. Several runs that differ in their seed only can be
-trained at once, by one program.
-"""
+# A run can be stopped at any time and continues from its last checkpoint, bit for bit as if it had
+# not been stopped: every random number depends on the configuration alone, and the compiled chunks
+# of steps depend on the configuration and the kind of device.
 
 from __future__ import annotations
 
@@ -28,18 +26,18 @@ from ladder_jax.train.step import TrainData, TrainState
 
 
 class Progress(NamedTuple):
-    """Passed to ``on_progress`` after each compiled chunk.
+    """The progress of a run, passed to ``on_progress`` after each compiled chunk.
 
     Attributes:
-      step: steps done.
-      steps: steps of the whole run.
-      chunk_steps: steps since the last call.
-      rows: rows (labelled and unlabelled) in a step, of all runs that are trained at once.
-      costs: mean of each cost over the chunk and the runs that have not diverged.
-      metrics: the line of metrics.jsonl if the chunk ended an epoch; that of the first seed that
-        has not diverged, if several are trained together.
-      seed: of the run; the first one, if several are trained together.
-      seeds: how many runs are trained at once.
+      step: number of steps done.
+      steps: number of steps of the run.
+      chunk_steps: number of steps since the last call.
+      rows: labelled and unlabelled rows per step, of all runs that are trained at once.
+      costs: mean of each cost over the chunk and over the runs that have not diverged.
+      metrics: the line of metrics.jsonl if the chunk ended an epoch, else None. If several seeds
+        are trained at once, it is that of the first one that has not diverged.
+      seed: seed of the run, or the first seed if several are trained at once.
+      seeds: number of runs that are trained at once.
       apart: whether this is one of several runs that are trained one after the other.
     """
 
@@ -55,36 +53,29 @@ class Progress(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Who looks on: is shown the progress, and may ask for a stop."""
+    """The callbacks of the caller: one receives the progress, one asks for a stop."""
 
     on_progress: Callable[[Progress], None] | None
     should_stop: Callable[[], bool] | None
 
     def wants_stop(self) -> bool:
-        """Whether a stop is asked for, in any of several processes; all of them ask at once."""
+        """Returns whether any process asks for a stop; all processes must call it."""
         return any_process(bool(self.should_stop and self.should_stop()))
 
     def stop_if_wanted(self, what: str, folder: MemoryFolder) -> None:
-        """Ends the run with a ``StoppedError`` where all that was computed is saved."""
+        """Raises a StoppedError if a stop is asked for; everything must be saved before."""
         if self.wants_stop():
             kept = f"; saved in {folder.path}, run again to go on" if folder.path else ""
             raise StoppedError(f"{what}{kept}")
 
 
 class Chunk(NamedTuple):
-    """What one compiled call computed.
+    """The result of one compiled call."""
 
-    Attributes:
-      state: after it, on the devices. The next call takes its memory.
-      costs: each cost of each step, NumPy arrays (runs, steps).
-      step: steps done, those before the chunk among them.
-      steps: steps of the chunk.
-    """
-
-    state: TrainState
-    costs: dict[str, np.ndarray]
-    step: int
-    steps: int
+    state: TrainState  # on the devices; the next call takes its memory
+    costs: dict[str, np.ndarray]  # (runs, steps)
+    step: int  # steps done, including those of the chunk
+    steps: int  # steps of the chunk
 
 
 def chunks(
@@ -96,21 +87,11 @@ def chunks(
     keys: jax.Array,
     tracks: Callable[[int], bool],
 ) -> Iterator[Chunk]:
-    """Trains from a state to the last step of the plan.
-
-    Args:
-      config: the network.
-      plan: as from ``make_plan``.
-      layout: how the runs lie on devices.
-      state: where to start, on the devices.
-      rows: the training rows, likewise on the devices.
-      keys: root keys of the runs.
-      tracks: whether running statistics are collected in an epoch, counted from 1.
-    """
+    """Yields the chunks from a state on the devices to the last step of the plan."""
     step = int(np.ravel(layout.to_host(state.step))[0])
     while step < plan.steps:
-        # A run that was begun on another kind of device may have stopped between today's
-        # boundaries: the first chunk leads up to the next of them.
+        # A run that began on another kind of device may have stopped between two boundaries of
+        # this plan: its first chunk ends at the next one.
         own = plan._replace(chunk_steps=plan.chunk_steps - step % plan.chunk_steps)
         epoch = step // plan.steps_per_epoch + 1
         state, costs = layout.train_chunk(config, own, state, rows, keys, tracks(epoch))
@@ -126,27 +107,14 @@ def train(
     checkpoint_every: int,
     apart: bool,
 ) -> None:
-    """Trains a group to its last epoch: keeps metrics, saves, and asks whether to stop.
-
-    Args:
-      group: the runs; their states are then those after the last step.
-      folder: where metrics go.
-      checkpoints: where states go.
-      watch: is shown the progress, and may ask for a stop.
-      checkpoint_every: epochs between checkpoints.
-      apart: whether other runs of the same call are trained before or after these.
-
-    Raises:
-      DivergedError: a cost or a parameter is not finite in all of the runs.
-      StoppedError: ``watch`` asked for a stop; the state is saved.
-    """
+    """Trains a group to its last epoch, and writes its metrics and checkpoints."""
     plan, started, compiled = group.plan, time.perf_counter(), False
     words = (group.config, plan, group.layout, group.state, group.rows, group.keys)
     for chunk in chunks(*words, group.tracks):
         group.state, group.step = chunk.state, chunk.step
         _note(group, folder, group.bad_costs(chunk.costs, chunk.step - chunk.steps))
         if not compiled:
-            environment.release_memory()  # what compiling took
+            environment.release_memory()  # which the compiler no longer needs
             compiled = True
         lines: list[Json] = []
         epoch, rest = divmod(chunk.step, plan.steps_per_epoch)
@@ -163,7 +131,7 @@ def train(
             watch.on_progress(_progress(group, chunk, line, apart))
         if not group.is_finished and watch.wants_stop():
             _save(group, folder, checkpoints)
-            checkpoints.wait()  # only what is on the disk is saved
+            checkpoints.wait()  # the message says that the state is saved
             epoch = -(-chunk.step // plan.steps_per_epoch)
             kept = f"; saved in {folder.path}, run again to go on" if folder.path else ""
             what = f"stopped after step {chunk.step} of {plan.steps}, epoch {epoch}"
@@ -171,19 +139,16 @@ def train(
 
 
 def _save(group: Group, folder: MemoryFolder, checkpoints: Checkpoints | NoCheckpoints) -> None:
+    """Saves the state of a group, after a check for parameters that are not finite."""
     state = group.layout.to_host(group.state)
     _note(group, folder, group.bad_parameters(state))
-    folder.sync_metrics()  # a checkpoint never knows of more epochs than they do
+    folder.sync_metrics()  # before the checkpoint, which needs their epochs
     checkpoints.save(state)
     environment.release_memory()
 
 
 def _note(group: Group, folder: MemoryFolder, found: Divergences) -> None:
-    """Keeps which runs diverged.
-
-    Raises:
-      DivergedError: no run is left.
-    """
+    """Records which runs diverged, and raises a DivergedError if no run is left."""
     if not found:
         return
     group.diverged |= found
@@ -199,6 +164,7 @@ def _note(group: Group, folder: MemoryFolder, found: Divergences) -> None:
 
 
 def _progress(group: Group, chunk: Chunk, line: Json | None, apart: bool) -> Progress:
+    """Returns the progress after a chunk."""
     live, plan = group.live(), group.plan
     rows = plan.rows_l + (plan.rows_u if group.config.cost_layers else 0)
     return Progress(

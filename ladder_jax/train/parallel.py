@@ -1,10 +1,10 @@
-"""How runs lie on devices; the maths knows of devices through ``ops.rows`` only.
+"""Places runs on devices; the maths knows about devices through ``ops.rows`` only.
 
-| class | runs | what is split over the devices | made for |
+| class | runs | what is split over the devices | best for |
 |---|---|---|---|
-| ``Layout`` | one | the rows of each step, by the compiler | the default; one run sooner |
-| ``Layout`` | several at once | the runs | a table's seeds |
-| ``PmapLayout`` | one | the rows; each device runs a program of its own | users of pmap |
+| ``Layout`` | one | the rows of each step, by the compiler | the default; a faster single run |
+| ``Layout`` | several at once | the runs | the seeds of a table |
+| ``PmapLayout`` | one | the rows; each device runs its own program | users of pmap |
 
 In all of them moments, costs and gradients are those of the whole batch, and the noise is the
 same draw; results differ by rounding only. Every process of a run on several hosts calls the
@@ -46,17 +46,17 @@ SEED_MODES = ("auto", "vmap", "sequential")
 
 @dataclass(frozen=True)
 class Parallel:
-    """What a user asks for.
+    """The devices of a run, and whether several seeds are trained at once.
 
     Attributes:
-      devices: how many of the devices that JAX lists, or "all"; None is all of them for several
-        seeds at once or several hosts, else one.
+      devices: number of devices, taken in JAX's order, or "all". None means all of them for several
+        seeds at once or several hosts, and one otherwise.
       kind: "jit" (partitioned by the compiler) or "pmap", for one run on several devices.
-      seed_mode: several seeds at once ("vmap") or one after the other ("sequential"); "auto" is
-        sequential on a single CPU device and with pmap, where at once is slower or impossible.
+      seed_mode: trains several seeds at once ("vmap") or one after the other ("sequential"). "auto"
+        is sequential on a single CPU device and with pmap, where at once is slower or impossible.
 
     Raises:
-      ConfigError: a value that cannot be used.
+      ConfigError: a value cannot be used.
     """
 
     devices: int | str | None = None
@@ -73,7 +73,7 @@ class Parallel:
             raise ConfigError("seed_mode", "vmap", problem)
 
     def seeds_at_once(self, num_seeds: int) -> bool:
-        """Whether that many seeds are trained by one program."""
+        """Returns whether one program trains this many seeds."""
         if num_seeds == 1 or self.kind == "pmap":
             return False
         if self.seed_mode != "auto":
@@ -81,10 +81,11 @@ class Parallel:
         return jax.default_backend() != "cpu" or len(self._chosen(jax.device_count())) > 1
 
     def layout(self, runs: int = 1) -> Layout:
-        """The layout of that many runs at once.
+        """Returns the layout of this many runs at once.
 
         Raises:
-          ConfigError: fewer devices than asked for, or not all of several hosts'.
+          ConfigError: there are fewer devices than asked for; on several hosts, some devices are
+            not used, or their number does not divide the number of runs.
         """
         several = runs > 1 or jax.process_count() > 1
         chosen = self._chosen(jax.device_count() if several else 1)
@@ -98,6 +99,7 @@ class Parallel:
         return layout(tuple(chosen), runs)
 
     def _chosen(self, default: int) -> list[jax.Device]:
+        """Returns the devices that are asked for; by default the first ``default`` ones."""
         available = jax.devices()
         count = default if self.devices is None else self.devices
         count = len(available) if count == "all" else int(count)
@@ -111,61 +113,57 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Layout:
-    """Runs on a mesh of devices, under ``jax.jit``; hashable.
+    """Places runs on a mesh of devices under ``jax.jit``; hashable, so jit can cache by it."""
 
-    Attributes:
-      devices: all devices of the runs, also those of other hosts.
-      runs: runs at once. If more than one, states, keys, labelled and training rows and costs
-        have a leading axis of that size, which is split over the devices.
-    """
-
-    devices: tuple[jax.Device, ...]
+    devices: tuple[jax.Device, ...]  # also those of other hosts
+    # With several runs, their states, keys, labelled and training rows and costs have a leading
+    # axis of this size, which is split over the devices.
     runs: int = 1
     kind: ClassVar[str] = "jit"
 
     def sharding(self, *axes: str | None) -> NamedSharding:
-        """Of arrays that all devices have a whole copy of, or that are split along ``axes``."""
+        """Returns the sharding of arrays split along ``axes``, or copied whole if none is given."""
         mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         return NamedSharding(mesh, PartitionSpec(*axes))
 
     @property
     def by_run(self) -> NamedSharding:
-        """Of arrays that each run has its own of."""
+        """The sharding of arrays that differ between runs."""
         return self.sharding(AXIS) if self.runs > 1 else self.sharding()
 
     def put_data(self, data: TrainData) -> TrainData:
-        """The training rows, NumPy arrays, on the devices."""
+        """Puts the training rows, NumPy arrays, on the devices."""
         x, y, scale = self._put((data.x, data.y, data.scale), self.sharding())
         labelled, train = self._put((data.labelled, data.train), self.by_run)
         return TrainData(x, y, labelled, scale, train)
 
     def put_keys(self, keys: Sequence[jax.Array]) -> jax.Array:
-        """The root keys of the runs, stacked if there are several."""
+        """Puts the root keys of the runs on the devices, stacked if there are several."""
         stacked = self._stacked(keys)
         words = self._put(jax.random.key_data(stacked), self.by_run)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(stacked))
 
     def put_state(self, state: TrainState) -> TrainState:
-        """A state of NumPy arrays on the devices."""
+        """Puts a state of NumPy arrays on the devices."""
         return self._put(state, self.by_run)
 
     def init_state(self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
-        """The states before the first step."""
-        # Put where the steps leave it, else the second call of the compiled chunk compiles anew.
+        """Returns the states before the first step, on the devices."""
+        # Placed as the steps leave it, or the second call of the chunk would compile again.
         return self.put_state(jax.tree.map(np.asarray, _init(config, plan, self._stacked(keys))))
 
     def to_host(self, state: Any) -> Any:
-        """A state, or a part of it, as NumPy arrays of its own; what a checkpoint holds."""
+        """Copies a state, or a part of it, to NumPy arrays, as a checkpoint holds it."""
         if self.runs > 1:
             state = jax.device_put(state, self.sharding())
         return jax.tree.map(np.array, self._one_copy(state))
 
     def of_run(self, state: Any, run: int) -> Any:
-        """What a run has of a state, or of a part of it, on one device of this process."""
+        """Returns one run's part of a state, on one device of this process."""
         return self._one_copy(state if self.runs == 1 else _pick(self, state, run))
 
     def local_data(self, data: TrainData) -> TrainData:
-        """One device's copy of the data that do not differ between runs; others as they are."""
+        """Returns the data with what all runs share on one device of this process."""
         x, y, scale = self._one_copy((data.x, data.y, data.scale))
         return data._replace(x=x, y=y, scale=scale)
 
@@ -178,53 +176,55 @@ class Layout:
         keys: jax.Array,
         track: bool,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """``step.train_chunk`` of all runs; ``state`` is donated.
-
-        Returns:
-          State, and each cost of each step, NumPy arrays (runs, chunk_steps).
-        """
+        """Trains all runs for a chunk; donates ``state``, returns costs (runs, chunk_steps)."""
         state, costs = self._run(config, plan, state, data, keys, track)
         costs = jax.device_get(self._one_copy(costs))
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}
 
     def _run(self, *given: Any) -> tuple[TrainState, CostDict]:
+        """Calls the compiled chunk."""
         chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
         return chunk(self, *given)
 
     def _stacked(self, keys: Sequence[jax.Array]) -> jax.Array:
+        """Returns the key of the only run, or the stacked keys of several."""
         return keys[0] if self.runs == 1 else jnp.stack(list(keys))
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Puts the arrays of a tree on the devices."""
+
         def put(leaf: Any) -> jax.Array:
-            array = np.asarray(leaf)  # every process has all of it and gives its devices their part
+            array = np.asarray(leaf)  # every process has all of it; its devices get their part
             return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
 
         return jax.tree.map(put, tree)
 
     def _one_copy(self, tree: Any) -> Any:
+        """Returns the arrays of a tree as one device of this process has them."""
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 class PmapLayout(Layout):
-    """One run whose devices each run a program of their own, under ``jax.pmap``.
+    """Places one run on devices that each run their own program, under ``jax.pmap``."""
 
-    State and data have a leading axis of this process's devices.
-    """
-
+    # The state and the data have a leading axis of this process's devices.
     kind = "pmap"
 
     def put_keys(self, keys: Sequence[jax.Array]) -> jax.Array:
-        """The root key of the run, which pmap gives to all devices."""
+        """Returns the root key of the run, which pmap passes to all devices."""
         (key,) = keys
         return key
 
     def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
+        """Calls the chunk under ``jax.pmap``."""
         return _pmapped(config, plan, self.devices)(*given)
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Copies the arrays of a tree to each device of this process."""
         return replicate(tree, [d for d in self.devices if d.process_index == jax.process_index()])
 
     def _one_copy(self, tree: Any) -> Any:
+        """Returns the first device's copy of the arrays of a tree."""
         return unreplicate(tree)
 
 
@@ -237,6 +237,7 @@ def _chunk(
     keys: jax.Array,
     track: bool | jax.Array,
 ) -> tuple[TrainState, CostDict]:
+    """Trains all runs of a layout for a chunk."""
     if layout.runs > 1:
         one = lambda state, data, key: train_chunk(config, plan, state, data, key, track)  # noqa: E731
         axes = TrainData(x=None, y=None, labelled=0, scale=None, train=0)  # type: ignore[arg-type]
@@ -249,17 +250,18 @@ def _chunk(
 
 
 _jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=3)
-# A GPU asks the host which branch of a condition to take, in each step: a program for each there.
+# On a GPU each step would ask the host which branch of ``track`` to take, so ``track`` is static
+# there: one program for each of its values.
 _jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 2, 6), donate_argnums=3)
 
 
 def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:
-    """All rows, which the compiler splits over the devices (``step.Divide``)."""
+    """Returns all rows, which the compiler splits over the devices (``step.Divide``)."""
     return whole_batch(*jax.lax.with_sharding_constraint((batch, noise), sharding))
 
 
 def _share(devices: int, batch: Batch, noise: Noise) -> Divided:
-    """This device's rows of a whole batch, under ``jax.pmap`` (``step.Divide``)."""
+    """Returns this device's rows of a whole batch, under ``jax.pmap`` (``step.Divide``)."""
     x_l, y_l, x_u = batch
     at_l, rows_l = _share_of(len(x_l), devices)
     at_u, rows_u = _share_of(len(x_u), devices)
@@ -270,20 +272,23 @@ def _share(devices: int, batch: Batch, noise: Noise) -> Divided:
 
 
 def _share_of(count: int, devices: int) -> tuple[jax.Array, Rows]:
-    """Which of that many rows are this device's: as indices, and with weights 1 or 0."""
+    """Returns the indices of this device's share of ``count`` rows, and their weights."""
     own = -(-count // devices)
     at = jax.lax.axis_index(AXIS) * own + jnp.arange(own)
+    # Beyond the end the last row is repeated with weight 0, so that all shares are of one size.
     return jnp.minimum(at, count - 1), Rows((at < count).astype(jnp.zeros(()).dtype), AXIS)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _pick(layout: Layout, state: Any, run: int) -> Any:
+    """Returns one run's part of a state, copied to all devices."""
     own = jax.tree.map(lambda leaf: leaf[run], state)
     return jax.lax.with_sharding_constraint(own, layout.sharding())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _init(config: LadderConfig, plan: Plan, keys: jax.Array) -> TrainState:
+    """Returns the state before the first step for one key, or for each of several."""
     one = functools.partial(init_state, config, plan)
     return one(keys) if keys.ndim == 0 else jax.vmap(one)(keys)
 
@@ -297,14 +302,14 @@ def pmap_epoch(
     track: bool = False,
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[TrainState, CostDict]:
-    """``plan.chunk_steps`` steps under ``jax.pmap``.
+    """Trains ``plan.chunk_steps`` steps under ``jax.pmap``.
 
-    Each device takes its share of every batch; one that the devices do not divide is filled up
-    with rows of weight 0. Moments, gradients and costs are those of the whole batch.
+    Each device takes its share of every batch. Rows of weight 0 fill up a batch whose size is not
+    a multiple of the number of devices. Moments, gradients and costs are those of the whole batch.
 
     Args:
       config: the network.
-      plan: as from ``schedule.make_plan``; with ``chunk_steps=plan.steps_per_epoch`` for an epoch.
+      plan: from ``schedule.make_plan``; with ``chunk_steps=plan.steps_per_epoch`` for an epoch.
       state: with a leading axis of this process's devices, as from ``replicate``; it is donated.
       data: the training rows, with the same leading axis.
       key: root key of the run, the same on all devices.
@@ -312,8 +317,8 @@ def pmap_epoch(
       devices: all devices of the run; None is ``jax.devices()``.
 
     Returns:
-      State, with the leading axis, and each cost of each step (devices, chunk_steps), all devices
-      alike.
+      The state, with the leading axis, and each cost of each step, (devices, chunk_steps), which is
+      the same on all devices.
     """
     chosen = tuple(jax.devices() if devices is None else devices)
     return _pmapped(config, plan, chosen)(state, data, key, track)
@@ -321,12 +326,13 @@ def pmap_epoch(
 
 @functools.cache
 def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) -> Any:
+    """Returns the chunk under ``jax.pmap`` for these devices."""
     divide = functools.partial(_share, len(devices))
 
     def chunk(state: TrainState, data: TrainData, key: jax.Array, track: bool) -> Any:
         return train_chunk(config, plan, state, data, key, track, divide)
 
-    # Of several hosts, all devices: then pmap wants none named.
+    # On several hosts all devices are used, and pmap is given no list of them.
     own = devices if jax.process_count() == 1 else None
     words: dict[str, Any] = {"devices": own, "donate_argnums": 0}
     if devices[0].platform == "cpu":
@@ -335,7 +341,7 @@ def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) 
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """A copy of each array on each device of this process, with a leading axis for them."""
+    """Copies each array to each device of this process, with a leading axis for the devices."""
     sharding = Layout(tuple(devices)).sharding(AXIS)
 
     def copies(leaf: Any) -> jax.Array:
@@ -346,5 +352,5 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def unreplicate(tree: Any) -> Any:
-    """The first device's copy of each array of ``replicate``."""
+    """Returns the first device's copy of each array from ``replicate``."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)

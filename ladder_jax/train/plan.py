@@ -1,4 +1,4 @@
-"""What a call of ``train_and_evaluate`` does: runs, rows and devices, checked before it starts."""
+"""Checks what a call of ``train_and_evaluate`` will do before it starts."""
 
 from __future__ import annotations
 
@@ -16,34 +16,24 @@ from ladder_jax.train.parallel import Layout, Parallel
 
 
 class RunPlan(NamedTuple):
-    """What a call of ``train_and_evaluate`` does, every setting of it checked.
-
-    Attributes:
-      config: the network.
-      data: the rows.
-      runs: how each run is trained; they differ in their seeds.
-      splits: which rows are for what, in each run.
-      parallel: on which devices.
-      at_once: whether one program trains all of the runs.
-      identity: what config.json holds.
-    """
+    """The checked settings of a call of ``train_and_evaluate``."""
 
     config: LadderConfig
     data: Dataset
-    runs: list[TrainConfig]
-    splits: list[Split]
+    runs: list[TrainConfig]  # they differ in their seeds only
+    splits: list[Split]  # one for each run
     parallel: Parallel
-    at_once: bool
-    identity: Json
+    at_once: bool  # whether one program trains all runs
+    identity: Json  # the content of config.json
 
     @property
     def groups(self) -> list[slice]:
-        """Places of the runs that one program trains."""
+        """The runs that each program trains, as slices of ``runs``."""
         return [slice(None)] if self.at_once else [slice(i, i + 1) for i in range(len(self.runs))]
 
     @property
     def layout(self) -> Layout:
-        """How the runs of a group lie on devices."""
+        """The layout of the runs of one group on the devices."""
         return self.parallel.layout(len(self.runs) if self.at_once else 1)
 
 
@@ -55,13 +45,7 @@ def plan_runs(
     parallel: Parallel | None,
     split: Split | None,
 ) -> RunPlan:
-    """Checks all settings, against the data and the devices.
-
-    Arguments are those of ``train_and_evaluate``.
-
-    Raises:
-      ConfigError: one of them cannot be used.
-    """
+    """Checks the arguments of ``train_and_evaluate`` against the data and the devices."""
     if not isinstance(parallel, Parallel | None):
         raise ConfigError("parallel", parallel, 'give lj.Parallel(devices="all"), say')
     parallel, runs = parallel or Parallel(), with_seeds(train_config, num_seeds)
@@ -75,15 +59,15 @@ def plan_runs(
 
 
 def trained_at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Dataset) -> bool:
-    """Whether one program trains all of the runs, see ``Parallel``."""
+    """Returns whether one program trains all runs."""
     if not parallel.seeds_at_once(len(runs)):
         return False
     problem = ""
     if data.preprocessing and runs[0].validation and runs[0].data_seed is None:
-        # Fitted on each seed's own training part, the inputs differ.
+        # The preprocessing is fitted on each seed's training part, so the inputs differ.
         problem = "with validation each seed's images are preprocessed anew; use sequential"
     elif runs[0].prng != "threefry":
-        # JAX draws all of a batch of such keys from the first of them.
+        # For a batch of such keys JAX draws all numbers from the first key.
         problem = f"prng={runs[0].prng} draws other numbers for several seeds at once; use threefry"
     if problem and parallel.seed_mode == "vmap":
         raise ConfigError("seed_mode", "vmap", problem)
@@ -91,11 +75,7 @@ def trained_at_once(parallel: Parallel, runs: Sequence[TrainConfig], data: Datas
 
 
 def with_seeds(train_config: TrainConfig, num_seeds: int) -> list[TrainConfig]:
-    """The settings of each of several runs, with seeds from ``train_config.seed`` up.
-
-    Raises:
-      ConfigError: not a whole number of at least 1.
-    """
+    """Returns the settings of each run, with seeds from ``train_config.seed`` up."""
     count = whole("num_seeds", num_seeds, 1)
     seeds = range(train_config.seed, train_config.seed + count)
     return [dataclasses.replace(train_config, seed=seed) for seed in seeds]

@@ -1,10 +1,9 @@
-"""What a finished run, or several seeds of one, leave: errors, summary, model, weights.msgpack.
+"""Holds a finished run, or several seeds of one, and writes and reads weights.msgpack."""
 
-A model is two files that load anywhere, ``weights.msgpack`` beside ``config.json``. Both are plain
-data, MessagePack and JSON: reading them runs no code that they hold. The weights file has, for each
-seed, parameters, running moments, the moments of each kind of statistics, and the data's scale and
-whitening; and a SHA-256 over all that, against damage, not against forgery.
-"""
+# A model is two files that load anywhere, ``weights.msgpack`` and ``config.json``. Both are plain
+# data, MessagePack and JSON, so reading them runs no code. For each seed the weights file has the
+# parameters, the running moments, the moments of each kind of statistics, and the data's scale and
+# whitening. A SHA-256 over all of it protects against damage, not against forgery.
 
 from __future__ import annotations
 
@@ -44,8 +43,8 @@ class Model:
       train_config: how it was trained.
       variables: parameters and running statistics, see ``ladder_jax.ladder.network``.
       statistics: for each kind the moments of layers 1…L, for ``lj.predict``.
-      scale: of the data; stored values times it are the network's input.
-      prepare: what the data's preprocessing does to rows before that.
+      scale: factor of the data; a stored value times scale is the network's input.
+      prepare: the data's preprocessing, which is applied to raw rows before the scale.
     """
 
     config: LadderConfig
@@ -56,25 +55,25 @@ class Model:
     prepare: Preparation
 
     def __repr__(self) -> str:
-        """A line, not all weights."""
+        """Returns one line, without the weights."""
         layers = ", ".join(map(str, self.config.layers))
         return f"<Model of {layers}, seed {self.train_config.seed}>"
 
     def predict(self, x: np.ndarray, statistics: str | None = None) -> np.ndarray:
-        """Most probable class, (N,), of rows as the data set stores them, (N, …).
+        """Returns the most probable class, (N,), of rows as the data set stores them, (N, …).
 
         Args:
           x: the rows.
-          statistics: one of ``STATISTICS``; None is that of the reported error.
+          statistics: one of ``STATISTICS``; None means those of the reported error.
 
         Raises:
-          ConfigError: no such statistics.
-          DataError: rows that do not fit the network.
+          ConfigError: there are no such statistics.
+          DataError: the rows do not fit the network.
         """
         return np.asarray(self.predict_proba(x, statistics).argmax(axis=-1))
 
     def predict_proba(self, x: np.ndarray, statistics: str | None = None) -> np.ndarray:
-        """Class probabilities (N, K) of the same rows; arguments and errors as of ``predict``."""
+        """Returns class probabilities (N, K); arguments and errors are those of ``predict``."""
         kind = self.train_config.statistics if statistics is None else statistics
         if kind not in self.statistics:
             raise ConfigError("statistics", kind, f"is one of {', '.join(self.statistics)}")
@@ -86,14 +85,14 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Model):
-    """A finished run, or several that differ in their seed.
+    """A finished run, or several runs that differ in their seed.
 
     Attributes:
-      summary: what result.json holds.
-      metrics: one dictionary per epoch and seed, what metrics.jsonl holds.
+      summary: the content of result.json.
+      metrics: the lines of metrics.jsonl, one dictionary per epoch and seed.
       split: indices of training, validation and labelled rows.
-      runs: of several seeds one result for each that did not diverge. What the model and the
-        split say is then of the first of them.
+      runs: for several seeds, one result for each that did not diverge. The model and the split are
+        then those of the first of them.
     """
 
     summary: Json
@@ -103,16 +102,16 @@ class Result(Model):
 
     @property
     def test_error_percent(self) -> float | None:
-        """By the run's ``statistics``, of several runs the mean; None if there is no such error."""
+        """Test error by the run's ``statistics``, averaged over runs; None if there is none."""
         return self.summary["test_error_percent"]
 
     @property
     def test_error_percent_std(self) -> float | None:
-        """Its standard deviation (n − 1) over several runs; None of one."""
+        """Standard deviation (n − 1) of the test error over several runs; None for one."""
         return self.summary.get("test_error_percent_std")
 
     def __repr__(self) -> str:
-        """A line, not all weights."""
+        """Returns one line, without the weights."""
         error, rows = self.test_error_percent, "test"
         if error is None:
             error, rows = self.validation_error_percent, "validation"
@@ -121,24 +120,21 @@ class Result(Model):
 
     @property
     def validation_error_percent(self) -> float | None:
-        """The same on the held-out rows; None without any."""
+        """Validation error, averaged over runs; None without validation rows."""
         return self.summary["validation_error_percent"]
 
 
 def matmul_precision(train_config: TrainConfig) -> AbstractContextManager[None]:
-    """Accelerators would otherwise multiply in a shorter format than float32."""
+    """Sets the precision of matrix products to that of the run."""
+    # Accelerators would otherwise multiply in a shorter format than float32.
     return jax.default_matmul_precision(train_config.matmul_precision)
 
 
 def summarize(entries: Sequence[Json], kind: str) -> Json:
-    """Mean and standard deviation (n − 1) over finished runs, and the runs, as in result.json.
-
-    Args:
-      entries: one for each run, as from ``Group.errors``; with a ``reason`` if it diverged.
-      kind: the statistics whose error is reported.
-    """
+    """Returns the mean and standard deviation (n − 1) over finished runs, as in result.json."""
     summary: Json = {}
     for name in ("test_error_percent", "validation_error_percent"):
+        # An entry of a run that diverged has no errors.
         errors = [found[kind] for entry in entries if (found := entry.get(name))]
         summary[name] = statistics.fmean(errors) if errors else None
         summary[f"{name}_std"] = statistics.stdev(errors) if len(errors) > 1 else None
@@ -146,23 +142,23 @@ def summarize(entries: Sequence[Json], kind: str) -> Json:
 
 
 FORMAT = 1
-"""Version of the weights file; a reader refuses a later one."""
+"""Version of the weights file; later ones are refused."""
 
 
 def pack_models(models: Sequence[Model]) -> bytes:
-    """The weights file of models that differ in their seed only."""
+    """Returns the content of the weights file for models that differ in their seed only."""
     seeds = {str(model.train_config.seed): _to_plain(model) for model in models}
     return files.pack("seeds", seeds, FORMAT)
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
-    """The model of a finished run.
+    """Loads the model of a finished run.
 
-    Not of a ``LadderClassifier``, which has a ``load`` of its own: rows have to be scaled before.
+    A ``LadderClassifier`` has a ``load`` of its own, since it scales rows before its network.
 
     Args:
-      run: run folder, or a folder that has its weights.msgpack and config.json, or that file.
-      seed: which of several; by default the first.
+      run: a run folder, a folder with its weights.msgpack and config.json, or the weights file.
+      seed: which of several seeds; by default the first.
 
     Raises:
       RunError: there is none, it is damaged, of a later version of this package, or a classifier.
@@ -175,7 +171,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
 
 
 def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
-    """As ``load``, also the network of a ``LadderClassifier``."""
+    """Loads a model like ``load``, or the network of a ``LadderClassifier``."""
     path = _file(run)
     config, train_config = _read_config(path.parent / "config.json")
     seeds = _read(path)
@@ -190,27 +186,24 @@ def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
 
 
 def seeds_of(run: str | os.PathLike[str]) -> list[int]:
-    """Seeds of the models in a run folder.
-
-    Raises:
-      RunError: as ``load``.
-    """
+    """Returns the seeds of the models in a run folder."""
     return [int(seed) for seed in _read(_file(run))]
 
 
 def folder_of(run: str | os.PathLike[str]) -> Path:
-    """Where its config.json is, of a run folder or a weights file."""
+    """Returns the folder with config.json for a run folder or a weights file."""
     return _file(run).parent
 
 
 def _file(run: str | os.PathLike[str]) -> Path:
+    """Returns the weights file for a run folder or a weights file."""
     path = Path(run)
     is_file = path.name.endswith(".msgpack") and not path.is_dir()
     return path if is_file else path / WEIGHTS
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What is known of each seed."""
+    """Reads the content of a weights file by seed."""
     try:
         seeds: dict[str, Any] = files.unpack("seeds", path.read_bytes(), FORMAT)
         if not all(re.fullmatch("[0-9]{1,10}", seed) for seed in seeds):
@@ -220,12 +213,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise RunError(f"{path.parent}: holds {what}") from None
     except files.NewerFormatError as error:
         raise RunError(f"{path}: {error}") from None
-    except Exception as error:  # of damaged bytes
+    except Exception as error:  # whatever damaged bytes lead to
         raise _damaged(path, error) from error
     return seeds
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
+    """Returns the error for a damaged file."""
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return RunError(
         f"{path}: is damaged or of another network ({reason}); remove it, and start "
@@ -234,6 +228,7 @@ def _damaged(path: Path, error: Exception) -> RunError:
 
 
 def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
+    """Reads the settings of the network and its training from config.json."""
     try:
         known = json.loads(path.read_text())
         training = dict(known["training"])
@@ -248,6 +243,7 @@ def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
 
 
 def _to_plain(model: Model) -> dict[str, Any]:
+    """Returns a model as nested dictionaries of plain values and NumPy arrays."""
     prepare = model.prepare
     whitening = prepare.whitening
     return {
@@ -260,10 +256,12 @@ def _to_plain(model: Model) -> dict[str, Any]:
 
 
 def _arrays(tree: Any) -> Any:
+    """Returns a tree as nested dictionaries of NumPy arrays."""
     return jax.tree.map(np.asarray, serialization.to_state_dict(tree))
 
 
 def _from_plain(plain: dict[str, Any], config: LadderConfig, train_config: TrainConfig) -> Model:
+    """Returns the model that ``_to_plain`` was given, or raises an error if it is damaged."""
     like = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
     vectors = [jax.ShapeDtypeStruct(shape[-1:], jnp.float32) for shape in config.shapes[1:]]
     moments: Any = tuple(Moments(own, own) for own in vectors)  # type: ignore[arg-type]
@@ -290,11 +288,12 @@ def _from_plain(plain: dict[str, Any], config: LadderConfig, train_config: Train
 
 
 def _fitted(like: Any, plain: Any) -> Any:
+    """Returns a checked tree as JAX arrays."""
     return jax.tree.map(jnp.asarray, _checked(like, plain))
 
 
 def _checked(like: Any, plain: Any) -> Any:
-    """The tree as in ``like``, if all arrays have those shapes and are finite numbers."""
+    """Returns the tree in the structure of ``like`` if its shapes match and all is finite."""
     found = serialization.from_state_dict(like, plain)
     for (path, wanted), leaf in zip(
         jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(found), strict=True

@@ -1,9 +1,8 @@
-"""From configuration and data to a result and a run folder: one straight road.
+"""Takes a configuration and data to a result and a run folder."""
 
-``plan_runs`` checks everything before anything is touched, ``open_folder`` takes the run folder,
-``train_group`` trains and evaluates runs that one program computes, and ``train_and_evaluate`` puts
-their outcomes together.
-"""
+# ``plan_runs`` checks everything before anything is touched, ``open_folder`` opens the run folder,
+# ``train_group`` trains and evaluates the runs that one program computes, and
+# ``train_and_evaluate`` combines their outcomes.
 
 from __future__ import annotations
 
@@ -49,14 +48,14 @@ from ladder_jax.train.result import (
 )
 
 CHECKPOINT_EVERY = 5
-"""Epochs from one checkpoint to the next."""
+"""Number of epochs between checkpoints."""
 
 
 class Outcome(NamedTuple):
-    """What became of a run: its entry in result.json, and its result unless it diverged."""
+    """The outcome of one run."""
 
-    entry: Json
-    result: Result | None
+    entry: Json  # of result.json
+    result: Result | None  # None if the run diverged
 
 
 def train_and_evaluate(
@@ -76,34 +75,37 @@ def train_and_evaluate(
 ) -> Result:
     """Trains one model, or one for each of several seeds, and measures its errors.
 
-    In a process near its limit of memory maps all compiled programs are forgotten before, see
+    If the process is near its limit of memory maps, all compiled programs are dropped first, see
     ``ladder_jax.storage.environment``.
 
     Args:
       config: the network.
       train_config: how it is trained.
-      data: as from ``data.load`` or ``data.from_arrays``.
-      num_seeds: how many runs, with seeds ``train_config.seed`` and up. Each has its own weights,
+      data: from ``data.load`` or ``data.from_arrays``.
+      num_seeds: number of runs, with seeds ``train_config.seed`` and up. Each has its own weights,
         noise, order of rows and, unless ``data_seed`` is given, its own split.
-      parallel: devices, and seeds at once or one after the other; None is ``Parallel()``.
-      workdir: run folder; an unfinished run there is continued, a finished one returned.
+      parallel: devices, and whether seeds are trained at once; None is ``Parallel()``.
+      workdir: run folder. An unfinished run there is continued, and a finished one is returned.
         None keeps nothing on disk. All hosts of a run need to see it.
       on_progress: called after each compiled chunk of steps.
-      should_stop: asked after each chunk; if true the run is saved and left.
+      should_stop: called after each chunk; if it returns true, the run is saved and ends.
       checkpoint_every: epochs between checkpoints.
-      keep: how many of the newest checkpoints stay.
-      resume: if false and the folder has a run, that is moved into before-1, before-2, … there,
-        and a new one begins.
-      split: rows to take, for all seeds, in the place of those that ``labels``, ``validation``
-        and ``data_seed`` choose.
+      keep: how many of the newest checkpoints are kept.
+      resume: if false and the folder has a run, that run is moved into a subfolder before-1,
+        before-2, …, and a new one begins.
+      split: rows to use, for all seeds, instead of those that ``labels``, ``validation`` and
+        ``data_seed`` choose.
+
+    Returns:
+      The result, with one result per seed in ``runs`` if there are several.
 
     Raises:
-      ConfigError: the configuration does not fit the data, or the processes differ in theirs.
-      RunError: the work folder can't be used, is in use, or a file there cannot be written.
-      DivergedError: a cost is not finite in all runs; last checkpoints and metrics are kept. Where
+      ConfigError: the configuration does not fit the data, or differs between processes.
+      RunError: the work folder cannot be used, is in use, or a file in it cannot be written.
+      DivergedError: a cost is not finite in all runs; the last checkpoints and metrics are kept. If
         other seeds finish, a diverged one is in ``summary["runs"]`` with its ``reason``.
-      StoppedError: ``should_stop`` said so, in any of several processes.
-      PeerError: another process of a run on several hosts is gone.
+      StoppedError: ``should_stop`` returned true in one of the processes.
+      PeerError: another process of a run on several hosts is lost.
     """
     started = time.perf_counter()
     saving = {"checkpoint_every": checkpoint_every, "keep": keep}
@@ -121,7 +123,7 @@ def train_and_evaluate(
         if any_process(summary is None):
             summary = None  # not all hosts see it yet
         if summary is not None:
-            with suppress(RunError):  # without its weights it is evaluated anew
+            with suppress(RunError):  # without its weights it is evaluated again
                 return _finished_result(folder, summary, plan)
         watch = Watch(on_progress, should_stop if summary is None else None)
         outcomes = [
@@ -137,7 +139,7 @@ def train_and_evaluate(
             raise DivergedError(f"all seeds diverged: {reasons}")
         metrics = _metrics(folder, plan)
         if summary is None:
-            # An earlier part of a resumed run took as long as its epochs did.
+            # The time of a resumed run's earlier part is known from the seconds of its epochs only.
             seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
             summary = summarize(entries, train_config.statistics) | {
                 "device": environment.device(plan.layout.devices),
@@ -152,11 +154,7 @@ def train_and_evaluate(
 def open_folder(
     workdir: str | os.PathLike[str] | None, plan: RunPlan, resume: bool
 ) -> MemoryFolder:
-    """The run folder, in which the first of several processes writes; None: one in memory.
-
-    Raises:
-      RunError: it cannot be used, by this process or by the first one.
-    """
+    """Opens the run folder, which only the first process writes, or one in memory for None."""
     if workdir is None:
         return MemoryFolder()
     folder, problem = None, None
@@ -173,7 +171,7 @@ def open_folder(
         problem = error
         if folder:
             folder.close()
-    if any_process(problem is not None):  # before the others look: they wait here
+    if any_process(problem is not None):  # the others wait here until the first has written
         raise problem or RunError(f"workdir={workdir}: the first process cannot use it")
     if any_process(not os.path.exists(os.path.join(workdir, CONFIG))):
         raise RunError(f"workdir={workdir}: not all hosts see it; choose a folder that they share")
@@ -190,21 +188,9 @@ def train_group(
     checkpoint_every: int,
     keep: int,
 ) -> list[Outcome]:
-    """Trains and evaluates runs that one program computes; goes on from what there is of them.
-
-    Args:
-      plan: of all runs.
-      own: places of these runs.
-      folder: where metrics and checkpoints go.
-      watch: is shown the progress, and may ask for a stop.
-      summary: result.json, if the runs were finished before and are evaluated anew.
-      checkpoint_every: epochs between checkpoints.
-      keep: how many of the newest checkpoints stay.
-
-    Raises:
-      DivergedError: all runs of the call diverged.
-    """
+    """Trains and evaluates the runs that one program computes, from their last checkpoint."""
     runs, splits, apart = plan.runs[own], plan.splits[own], len(plan.groups) > 1
+    # There is a summary if the runs had finished before and are evaluated again.
     known = {entry["seed"]: entry for entry in summary["runs"]} if summary else {}
     first = runs[0].seed
     if apart and "reason" in known.get(first, {}):
@@ -212,7 +198,7 @@ def train_group(
     if apart:
         watch.stop_if_wanted(f"stopped before seed {first}", folder)
     data = plan.data
-    if runs[0].validation:  # the test set is then not touched, not even to prepare it
+    if runs[0].validation:  # the test set is then not even prepared
         data = dataclasses.replace(data, x_test=None, y_test=None)
     ready, transform = prepare(data, splits[0].train)
     environment.make_room()  # the step may be compiled anew
@@ -266,11 +252,7 @@ def train_group(
 
 
 def _finished_result(folder: MemoryFolder, summary: Json, plan: RunPlan) -> Result:
-    """The result of a finished run from its files, which stay as they are.
-
-    Raises:
-      RunError: its weights are absent or damaged.
-    """
+    """Returns the result of a finished run from its files, which are not changed."""
     results = []
     by_seed = {run.seed: (run, own) for run, own in zip(plan.runs, plan.splits, strict=True)}
     for entry in summary["runs"]:
@@ -291,15 +273,18 @@ def _finished_result(folder: MemoryFolder, summary: Json, plan: RunPlan) -> Resu
 
 
 def _joined(results: list[Result], summary: Json, metrics: list[Json], plan: RunPlan) -> Result:
+    """Returns the result of a call from those of its runs."""
     several = tuple(results) if len(plan.runs) > 1 else ()
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
 
 
 def _metrics(folder: MemoryFolder, plan: RunPlan) -> list[Json]:
+    """Returns the metrics of all runs, seed by seed."""
     return [line for run in plan.runs for line in folder.metrics.get(run.seed, [])]
 
 
 def _checkpoints(folder: MemoryFolder, name: str, keep: int) -> Checkpoints | NoCheckpoints:
+    """Opens the checkpoints of a group of runs."""
     if folder.path is None:
         return NoCheckpoints()
     return Checkpoints(folder.path / CHECKPOINTS / name, keep)

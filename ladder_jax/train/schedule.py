@@ -1,4 +1,4 @@
-"""How a run is cut into epochs, steps and compiled chunks, and the learning rate over them."""
+"""Cuts a run into epochs, steps and compiled chunks, and computes the learning rate."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ladder_jax.config import LadderConfig, TrainConfig
 
 
 class Plan(NamedTuple):
-    """What the compiled step needs of a run's settings, known before anything is compiled.
+    """The settings of a run that the compiled step needs, known before anything is compiled.
 
     It holds no seed, so runs that differ in nothing else share one compiled program.
 
     Attributes:
-      epochs: see ``TrainConfig``, like ``decay_start`` and ``learning_rate``.
-      steps_per_epoch: ⌊N / rows_u⌋, or fewer if the settings say so. The rows left over differ
-        from epoch to epoch, since each draws a new order: none is left out for ever.
+      epochs: see ``TrainConfig``, also for ``decay_start`` and ``learning_rate``.
+      steps_per_epoch: ⌊N / rows_u⌋, or fewer if the settings say so. Each epoch draws a new order,
+        so the rows left over differ from epoch to epoch.
       rows_l: labelled rows in a step.
       rows_u: unlabelled rows in a step.
-      same_rows: both halves of a batch are the same rows (all labels, the authors' code).
+      same_rows: whether both halves of a batch are the same rows (all labels, the authors' code).
       chunk_steps: steps in one compiled call; divides steps_per_epoch.
     """
 
@@ -36,15 +36,15 @@ class Plan(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
 
 MAX_CHUNK_STEPS = 200
-"""Bounds how long a compiled call takes on a CPU, so that progress and interrupts stay timely."""
+"""Bounds the time of a compiled call on a CPU, so that progress and interrupts come in time."""
 
 CHUNK_OPERATIONS = {"cpu": 8e11}
-"""The same in floating-point operations, by backend: some seconds on two cores."""
+"""The same bound in floating-point operations, by backend; some seconds on two cores."""
 
 _CHUNK_OPERATIONS_ELSEWHERE = 1e15  # seconds: an epoch of each of the paper's networks fits
 
@@ -52,15 +52,15 @@ _CHUNK_OPERATIONS_ELSEWHERE = 1e15  # seconds: an epoch of each of the paper's n
 def make_plan(
     train_config: TrainConfig, num_rows: int, num_labelled: int, max_chunk_steps: int | None = None
 ) -> Plan:
-    """The plan for ``num_rows`` unlabelled rows of which ``num_labelled`` are labelled.
+    """Returns the plan for ``num_rows`` unlabelled rows, of which ``num_labelled`` are labelled.
 
-    A set smaller than its batch is used whole. A chunk has ``max_chunk_steps`` steps at most, by
-    default ``MAX_CHUNK_STEPS``.
+    If a set is smaller than its batch, each batch is the whole set. A chunk has at most
+    ``max_chunk_steps`` steps, by default ``MAX_CHUNK_STEPS``, unless that makes chunks too short.
     """
     rows_u = min(train_config.batch_size, num_rows)
     steps = min(num_rows // rows_u, train_config.steps_per_epoch or num_rows)
     rows_l = min(train_config.labelled_batch_size, num_labelled)
-    # Where some rows have no label or the halves differ in size, they cannot be the same rows.
+    # If some rows have no label or the halves differ in size, they cannot be the same rows.
     whole = train_config.labels == "all" and num_labelled == num_rows and rows_l == rows_u
     return Plan(
         epochs=train_config.epochs,
@@ -75,9 +75,10 @@ def make_plan(
 
 
 def _chunk_steps(steps: int, most: int) -> int:
+    """Returns the number of steps in a chunk, which divides the steps of an epoch."""
     longest = max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
-    # An awkward number of steps (a prime, say) would mean many tiny calls. Where a step takes
-    # long, they are not tiny.
+    # If no divisor is large enough (a prime, say), use the whole epoch: many tiny calls are slower.
+    # Irrelevant when a single step takes seconds.
     awkward = most >= MAX_CHUNK_STEPS and longest < min(steps, most // 10)
     return steps if awkward else longest
 
@@ -85,13 +86,13 @@ def _chunk_steps(steps: int, most: int) -> int:
 def longest_chunk(
     config: LadderConfig, train_config: TrainConfig, backend: str, runs: int = 1
 ) -> int:
-    """Steps that fit into one compiled call of bounded length on that backend.
+    """Returns how many steps fit into one compiled call of bounded length.
 
     Args:
       config: the network.
       train_config: how it is trained.
-      backend: as JAX names it.
-      runs: how many are trained at once.
+      backend: JAX's name of the backend.
+      runs: number of runs that are trained at once.
     """
     operations = step_operations(config, train_config.labelled_batch_size, train_config.batch_size)
     most = CHUNK_OPERATIONS.get(backend, _CHUNK_OPERATIONS_ELSEWHERE)
@@ -100,10 +101,10 @@ def longest_chunk(
 
 
 def step_operations(config: LadderConfig, rows_l: int, rows_u: int) -> int:
-    """Floating-point operations of a step's products and convolutions.
+    """Returns the floating-point operations of a step's products and convolutions.
 
-    Each layer's forward map and its gradients to weights and inputs, in the corrupted and the
-    clean pass and in the decoder.
+    It counts each layer's forward map and its gradients with respect to weights and inputs, in the
+    corrupted and the clean pass and in the decoder.
     """
     rows = rows_l + rows_u * (2 if config.cost_layers else 0)
     return 3 * sum(
@@ -113,9 +114,9 @@ def step_operations(config: LadderConfig, rows_l: int, rows_u: int) -> int:
 
 
 def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.Array:
-    """min(1, (E − e + 1)/(E − d·E)) of the epoch e counted from 1 (the authors' code).
+    """Returns min(1, (E − e + 1)/(E − d·E)) for the epoch e counted from 1 (authors' code).
 
-    Constant within an epoch; d = 1 is no decay.
+    It is constant within an epoch; d = 1 means no decay.
     """
     if decay_start >= 1:
         return jnp.ones_like(epoch, jnp.zeros(()).dtype)
@@ -123,6 +124,6 @@ def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.A
 
 
 def learning_rate(plan: Plan, step: jax.Array) -> jax.Array:
-    """Learning rate of a step counted from 0."""
+    """Returns the learning rate of a step counted from 0."""
     epoch = step // plan.steps_per_epoch + 1
     return plan.learning_rate * annealing_factor(epoch, plan.epochs, plan.decay_start)

@@ -1,8 +1,8 @@
-"""One training step, and a chunk of them as one scan.
+"""One training step, and a chunk of steps as one scan.
 
-Pure functions of state, data and key; nothing is jitted here and no device is known.
-All randomness comes from one root key: the noise of a step depends on (root, step),
-the order of the rows on (root, epoch), so a resumed run needs no key state.
+These are pure functions of state, data and key; nothing is jitted here and no device is known.
+All randomness comes from one root key: the noise of a step depends on (root, step), and the order
+of the rows on (root, epoch), so a resumed run needs no key state.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Batch = tuple[jax.Array, jax.Array, jax.Array]
 
 
 Divided = tuple[Batch, Noise, tuple[Rows, Rows]]
-"""This device's rows of a batch and of its noise; which labelled and unlabelled rows they are."""
+"""This device's rows of a batch and its noise, and which labelled and unlabelled rows these are."""
 
 Divide = Callable[[Batch, Noise], Divided]
-"""Takes them from the whole batch; ``ladder_jax.train.parallel`` does so for several devices."""
+"""Takes this device's rows from the whole batch; ``train.parallel`` has those for many devices."""
 
 
 def whole_batch(batch: Batch, noise: Noise) -> Divided:
-    """All rows, on one device."""
+    """Returns all rows of a batch and its noise, for a single device."""
     return batch, noise, (ALL_ROWS, ALL_ROWS)
 
 
@@ -44,9 +44,9 @@ class TrainState(struct.PyTreeNode):
     """Everything that changes during training; a checkpoint is exactly this.
 
     Attributes:
-      step: steps done, scalar int32.
+      step: number of steps done, scalar int32.
       params: see ``ladder_jax.ladder.network``.
-      batch_stats: running moments, likewise.
+      batch_stats: running moments, see ``ladder_jax.ladder.network``.
       opt_state: Adam's moments and step count.
       cost_sums: sum of each cost over the steps of the current epoch.
     """
@@ -59,15 +59,15 @@ class TrainState(struct.PyTreeNode):
 
 
 class TrainData(NamedTuple):
-    """Rows: NumPy arrays at first, then arrays on the devices.
+    """The training rows, first as NumPy arrays, then as arrays on the devices.
 
     Attributes:
       x: (M, *input_shape), as stored (uint8 or floating).
-      y: (M,) int32 classes; −1 where unknown.
+      y: (M,) int32 classes; −1 if unknown.
       labelled: (N_l,) int32 indices into x of the labelled rows.
       scale: scalar; x·scale is the network's input.
-      train: (N,) int32 indices into x of the unlabelled set, the labelled rows among them; None
-        is all of x. So runs with different held-out rows can share x.
+      train: (N,) int32 indices into x of the unlabelled set, which includes the labelled rows; None
+        is all of x. With it, runs with different validation rows can share x.
     """
 
     x: Any
@@ -78,17 +78,17 @@ class TrainData(NamedTuple):
 
 
 def make_optimizer(plan: Plan) -> optax.GradientTransformation:
-    """Adam with the paper's annealing.
+    """Returns Adam with the paper's annealing.
 
-    β1 0.9, β2 0.999, ε 1e-8 beside the bias-corrected √v (Kingma and Ba). The original adds
-    ε to the uncorrected √v: a known deviation that matters only for gradients around ε in
-    the first steps.
+    β1 is 0.9, β2 0.999, and ε = 1e-8 is added to the bias-corrected √v (Kingma and Ba). The
+    original adds ε to the uncorrected √v: a known deviation that matters only for gradients around
+    ε in the first steps.
     """
     return optax.adam(lambda count: learning_rate(plan, count))
 
 
 def init_state(config: LadderConfig, plan: Plan, key: jax.Array) -> TrainState:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     variables = Ladder(config).init(split_key(key)["init"], method="declare")
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -100,17 +100,17 @@ def init_state(config: LadderConfig, plan: Plan, key: jax.Array) -> TrainState:
 
 
 def split_key(key: jax.Array) -> dict[str, jax.Array]:
-    """The independent streams of a root key: init, order and noise."""
+    """Returns the independent streams of a root key: init, order and noise."""
     return {name: jax.random.fold_in(key, i) for i, name in enumerate(("init", "order", "noise"))}
 
 
 def cost_names(config: LadderConfig) -> tuple[str, ...]:
-    """Names of the costs that are computed in training, as in metrics.jsonl."""
+    """Returns the names of the costs computed in training, as in metrics.jsonl."""
     return ("total", "supervised", *(f"denoising_{i}" for i in config.cost_layers))
 
 
 def cost_dict(costs: Costs) -> CostDict:
-    """The same costs by name."""
+    """Returns the costs by name."""
     named = {"total": costs.total, "supervised": costs.supervised}
     for i, cost in enumerate(costs.denoising):
         if cost is not None:
@@ -127,21 +127,21 @@ def train_step(
     track: bool | jax.Array = False,
     divide: Divide = whole_batch,
 ) -> tuple[TrainState, CostDict]:
-    """One gradient step.
+    """Takes one gradient step.
 
     Args:
       config: the network.
-      optimizer: as from ``make_optimizer``.
-      state: before the step.
-      batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape), the whole of it.
+      optimizer: from ``make_optimizer``.
+      state: the state before the step.
+      batch: the whole batch: x_l (B_l, *input_shape), y_l (B_l,) and x_u (B_u, *input_shape).
       noise_key: root of the noise; the step's own key is folded in here.
-      track: whether the labelled rows' clean moments enter the running statistics
-        (a forward pass more, with the parameters before the step). As an array it is one program
-        for both; a bool makes one for each, for GPUs, where a branch waits for the host.
+      track: whether the labelled rows' clean moments enter the running statistics, which takes
+        one more forward pass, with the parameters before the step. An array needs one program for
+        both cases. A bool needs one for each; it is for GPUs, where a branch waits for the host.
       divide: takes this device's rows; moments, gradients and costs are those of the whole batch.
 
     Returns:
-      State after the step and its costs by name.
+      The state after the step, and its costs by name.
     """
     model: Any = Ladder(config)
     # The noise is drawn for the whole batch, so that a row's noise does not depend on its device.
@@ -178,7 +178,7 @@ def train_step(
 
 
 def epoch_orders(key: jax.Array, plan: Plan, data: TrainData, epoch: jax.Array) -> tuple:
-    """Orders of the unlabelled and of the labelled rows in one epoch, as indices into x."""
+    """Returns the orders of the unlabelled and labelled rows in an epoch, as indices into x."""
     key = jax.random.fold_in(split_key(key)["order"], epoch)
     rows = len(data.x) if data.train is None else len(data.train)
     order_u = jax.random.permutation(jax.random.fold_in(key, 0), rows)
@@ -198,22 +198,22 @@ def train_chunk(
     track: bool | jax.Array,
     divide: Divide = whole_batch,
 ) -> tuple[TrainState, CostDict]:
-    """``plan.chunk_steps`` steps, all within one epoch, as one scan.
+    """Takes ``plan.chunk_steps`` steps, all within one epoch, as one scan.
 
-    The labelled minibatches of an epoch's order are replayed, in the same order, until the
+    The labelled minibatches of an epoch's order are repeated, in the same order, until the
     unlabelled pass ends.
 
     Args:
       config: the network.
-      plan: as from ``make_plan``.
-      state: so many steps before the end of an epoch or more.
+      plan: from ``make_plan``.
+      state: the state before the chunk, at least ``plan.chunk_steps`` steps before an epoch's end.
       data: the training rows.
       key: root key of the run.
-      track: whether running statistics are collected.
+      track: whether running statistics are collected, as for ``train_step``.
       divide: as for ``train_step``.
 
     Returns:
-      State after the chunk, and each cost of each step (chunk_steps,).
+      The state after the chunk, and each cost of each step, (chunk_steps,).
     """
     optimizer = make_optimizer(plan)
     noise_key = split_key(key)["noise"]
@@ -236,6 +236,7 @@ def train_chunk(
 
 
 def _start_epoch_if(starts: jax.Array, config: LadderConfig, state: TrainState) -> TrainState:
+    """Resets the running statistics and the cost sums if an epoch starts."""
     variables = {"batch_stats": state.batch_stats, "params": state.params}
     fresh = Ladder(config).apply(variables, method="restart_tracking", mutable=["batch_stats"])[1]
     pick = lambda new, old: jnp.where(starts, new, old)  # noqa: E731
