@@ -130,7 +130,7 @@ def test_classifier():
 
 def test_an_unfinished_run_is_refused_in_one_line(copy):
     config, train, _ = RUNS["unfinished"]
-    with pytest.raises(lj.RunError, match="checkpoints of an older version.*set this run aside"):
+    with pytest.raises(lj.RunError, match=r"checkpoints of an older version.*set this run aside"):
         lj.train_and_evaluate(config, train, data_of("unfinished"), workdir=copy("unfinished"))
 
 
