@@ -50,10 +50,10 @@ def test_without_such_a_limit_nothing_is_forgotten(limit, text, tmp_path, monkey
     assert function._cache_size() == 1
 
 
-@pytest.mark.skipif(not environment.MAPS.exists(), reason="no /proc: no such limit")
+@pytest.mark.skipif(not environment.MEMORY_MAPS.exists(), reason="no /proc: no such limit")
 def test_forgotten_programs_free_their_maps(monkeypatch, tmp_path):
     def maps():
-        return len(environment.MAPS.read_bytes().splitlines())
+        return len(environment.MEMORY_MAPS.read_bytes().splitlines())
 
     functions = [jax.jit(lambda x, n=n: jnp.sin(x * n) @ x) for n in range(5)]
     before = maps()

@@ -187,9 +187,11 @@ def test_without_fcntl_the_lock_of_windows_is_used(tmp_path, monkeypatch):
     windows = types.SimpleNamespace(locking=locking, LK_NBLCK="LK_NBLCK")
     monkeypatch.setitem(sys.modules, "msvcrt", windows)
     monkeypatch.setattr(sys, "platform", "win32")
-    module = types.ModuleType("ledger_on_windows")
-    exec(compile((LIBRARY / "ledger.py").read_text(), "ledger.py", "exec"), module.__dict__)
-    ledger = module.Ledger(tmp_path / "ledger.jsonl")
+    module = types.ModuleType("files_on_windows")
+    source = (LIBRARY / "storage" / "files.py").read_text()
+    exec(compile(source, "files.py", "exec"), module.__dict__)
+    monkeypatch.setattr("ladder_jax.storage.ledger.lock", module.lock)
+    ledger = Ledger(tmp_path / "ledger.jsonl")
     with ledger.claim("a"):
         assert ledger.claim("a") is None
     held.clear()

@@ -95,7 +95,7 @@ def test_divergence_is_recorded_and_not_tried_again(command, monkeypatch):
             raise lj.DivergedError("diverged in epoch 1, step 3: bad; try less; kept in runs/x")
         return good(chosen, data, quiet)
 
-    monkeypatch.setattr("console.train", train)
+    monkeypatch.setattr("cli.console.train", train)
     status, out, err = command("--cells=*ladder*")
     assert (status, err) == (0, "")
     lines = command.lines

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -13,8 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
-
-from flax import serialization
 
 from ladder_jax.errors import RunError, while_writing
 
@@ -75,31 +72,6 @@ def sync(path: Path) -> None:
     if path.exists():
         with while_writing(path), open(path, "ab") as file:
             os.fsync(file.fileno())
-
-
-def pack(name: str, tree: Any, version: int) -> bytes:
-    """Packs plain containers and arrays as MessagePack, with a format number and a SHA-256."""
-    content = serialization.msgpack_serialize(tree)
-    digest = hashlib.sha256(content).digest()
-    return serialization.msgpack_serialize({"format": version, "sha256": digest, name: content})
-
-
-def unpack(name: str, packed: bytes, version: int) -> Any:
-    """Returns the tree that ``pack`` was given, without running any code that it holds."""
-    # Damaged bytes lead to exceptions of many kinds, so callers catch all of them.
-    found = serialization.msgpack_restore(packed)
-    if isinstance(found["format"], int) and found["format"] > version:
-        raise NewerFormatError(
-            f"has format {found['format']}, this version of ladder_jax reads up to {version}; "
-            "install a newer one"
-        )
-    if found["format"] != version or hashlib.sha256(found[name]).digest() != found["sha256"]:
-        raise ValueError("its content has changed")
-    return serialization.msgpack_restore(found[name])
-
-
-class NewerFormatError(ValueError):
-    """A file was written by a later version of this package."""
 
 
 def replace(path: Path, content: str | bytes) -> None:

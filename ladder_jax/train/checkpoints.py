@@ -20,7 +20,7 @@ from absl import logging
 from flax import serialization
 
 from ladder_jax.errors import RunError, no_space
-from ladder_jax.storage import files
+from ladder_jax.storage import files, packed
 from ladder_jax.train.hosts import any_process, is_first_process, number_of_first_process
 from ladder_jax.train.step import TrainState
 
@@ -86,11 +86,12 @@ class Checkpoints:
 
     def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
         """Returns the newest undamaged state, with arrays as in ``like()``, or None."""
+        wanted = like()  # by all processes: it gathers what lies on several hosts
         found: tuple[int, TrainState] | None = None
         problem: RunError | None = None
         if is_first_process():
             try:
-                found = self._newest_whole(like())
+                found = self._newest_whole(wanted)
             except RunError as error:
                 problem = error
         # If the first process fails, all must raise: the others would wait for it in the next call.
@@ -99,7 +100,7 @@ class Checkpoints:
         step = number_of_first_process(found and found[0])
         if step is None:
             return None
-        return found[1] if found else self._restore(step, like())
+        return found[1] if found else self._restore(step, wanted)
 
     def wait(self) -> None:
         """Waits until everything that was saved is on the disk."""
@@ -137,8 +138,8 @@ class Checkpoints:
 
     def _write(self, step: int, state: TrainState) -> None:
         """Writes a checkpoint and removes all but the newest ``keep``."""
-        packed = files.pack("state", serialization.to_state_dict(state), FORMAT)
-        files.replace(self._path(step), packed)
+        content = packed.pack("state", serialization.to_state_dict(state), FORMAT)
+        files.replace(self._path(step), content)
         for old in self._steps()[self._keep :]:
             self._path(old).unlink()
 
@@ -176,7 +177,7 @@ class Checkpoints:
     def _restore(self, step: int, like: TrainState) -> TrainState:
         """Reads the state of a step and checks its arrays against those of ``like``."""
         try:
-            content = files.unpack("state", self._path(step).read_bytes(), FORMAT)
+            content = packed.unpack("state", self._path(step).read_bytes(), FORMAT)
             state: TrainState = serialization.from_state_dict(like, content)
             for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True):
                 if (one.shape, one.dtype) != (other.shape, other.dtype):

@@ -29,7 +29,7 @@ from ladder_jax.data import Preparation, Split, Whitening
 from ladder_jax.errors import ConfigError, RunError
 from ladder_jax.ladder.network import init
 from ladder_jax.ops.batchnorm import Moments
-from ladder_jax.storage import files
+from ladder_jax.storage import packed
 from ladder_jax.storage.run_folder import CLASSIFIER, WEIGHTS, Json
 from ladder_jax.train.evaluation import Statistics, predict_proba
 
@@ -148,7 +148,7 @@ FORMAT = 1
 def pack_models(models: Sequence[Model]) -> bytes:
     """Returns the content of the weights file for models that differ in their seed only."""
     seeds = {str(model.train_config.seed): _to_plain(model) for model in models}
-    return files.pack("seeds", seeds, FORMAT)
+    return packed.pack("seeds", seeds, FORMAT)
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
@@ -205,13 +205,13 @@ def _file(run: str | os.PathLike[str]) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """Reads the content of a weights file by seed."""
     try:
-        seeds: dict[str, Any] = files.unpack("seeds", path.read_bytes(), FORMAT)
+        seeds: dict[str, Any] = packed.unpack("seeds", path.read_bytes(), FORMAT)
         if not all(re.fullmatch("[0-9]{1,10}", seed) for seed in seeds):
             raise ValueError("unknown content")
     except (FileNotFoundError, NotADirectoryError):
         what = "no weights: give the folder of a finished run, or finish this one"
         raise RunError(f"{path.parent}: holds {what}") from None
-    except files.NewerFormatError as error:
+    except packed.NewerFormatError as error:
         raise RunError(f"{path}: {error}") from None
     except Exception as error:  # whatever damaged bytes lead to
         raise _damaged(path, error) from error
