@@ -154,13 +154,12 @@ class Layout:
 
     def to_host(self, state: Any) -> Any:
         """Copies a state, or a part of it, to NumPy arrays, as a checkpoint holds it."""
-        if self.runs > 1:
-            state = jax.device_put(state, self.sharding())
-        return jax.tree.map(np.array, self._one_copy(state))
+        whole = state if self.runs == 1 else _gather(self, state)
+        return jax.tree.map(np.array, self._one_copy(whole))
 
     def of_run(self, state: Any, run: int) -> Any:
         """Returns one run's part of a state, on one device of this process."""
-        return self._one_copy(state if self.runs == 1 else _pick(self, state, run))
+        return self._one_copy(state if self.runs == 1 else _gather(self, state, run))
 
     def local_data(self, data: TrainData) -> TrainData:
         """Returns the data with what all runs share on one device of this process."""
@@ -280,9 +279,10 @@ def _share_of(count: int, devices: int) -> tuple[jax.Array, Rows]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pick(layout: Layout, state: Any, run: int) -> Any:
-    """Returns one run's part of a state, copied to all devices."""
-    own = jax.tree.map(lambda leaf: leaf[run], state)
+def _gather(layout: Layout, state: Any, run: int | None = None) -> Any:
+    """Returns a state, or one run's part of it, copied to all devices."""
+    # One program: several hosts can block one another in a jax.device_put of many arrays.
+    own = state if run is None else jax.tree.map(lambda leaf: leaf[run], state)
     return jax.lax.with_sharding_constraint(own, layout.sharding())
 
 
