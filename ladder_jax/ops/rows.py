@@ -6,6 +6,7 @@ import math
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 T = TypeVar("T")
@@ -61,3 +62,14 @@ class Rows(struct.PyTreeNode):
 
 ALL_ROWS = Rows()
 """All rows on one device, all alike."""
+
+
+def share_of_device(count: int, devices: int, axis_name: str) -> tuple[jax.Array, Rows]:
+    """Which of ``count`` rows are this device's under ``jax.pmap``: their indices, and weights.
+
+    All devices need equally many rows. A batch that they do not divide is filled up with rows of
+    weight 0, which take no part in moments and costs.
+    """
+    own = -(-count // devices)
+    at = jax.lax.axis_index(axis_name) * own + jnp.arange(own)
+    return jnp.minimum(at, count - 1), Rows((at < count).astype(jnp.zeros(()).dtype), axis_name)

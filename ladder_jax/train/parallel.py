@@ -26,7 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError, choice, whole
 from ladder_jax.ladder.network import Noise
-from ladder_jax.ops.rows import Rows
+from ladder_jax.ops.rows import share_of_device
 from ladder_jax.train.schedule import Plan
 from ladder_jax.train.step import (
     Batch,
@@ -262,20 +262,12 @@ def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:
 def _share(devices: int, batch: Batch, noise: Noise) -> Divided:
     """Returns this device's rows of a whole batch, under ``jax.pmap`` (``step.Divide``)."""
     x_l, y_l, x_u = batch
-    at_l, rows_l = _share_of(len(x_l), devices)
-    at_u, rows_u = _share_of(len(x_u), devices)
+    at_l, rows_l = share_of_device(len(x_l), devices, AXIS)
+    at_u, rows_u = share_of_device(len(x_u), devices, AXIS)
     with_u = len(noise[0]) > len(x_l)  # a baseline draws none for the unlabelled rows
     joint = jnp.concatenate([at_l, len(x_l) + at_u]) if with_u else at_l
     own = x_l[at_l], y_l[at_l], x_u[at_u]
     return own, tuple(draw[joint] for draw in noise), (rows_l, rows_u)
-
-
-def _share_of(count: int, devices: int) -> tuple[jax.Array, Rows]:
-    """Returns the indices of this device's share of ``count`` rows, and their weights."""
-    own = -(-count // devices)
-    at = jax.lax.axis_index(AXIS) * own + jnp.arange(own)
-    # Beyond the end the last row is repeated with weight 0, so that all shares are of one size.
-    return jnp.minimum(at, count - 1), Rows((at < count).astype(jnp.zeros(()).dtype), AXIS)
 
 
 @functools.partial(jax.jit, static_argnums=0)
