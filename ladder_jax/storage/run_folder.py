@@ -207,10 +207,10 @@ class RunFolder(MemoryFolder):
 
     def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
         """Saves the models and the result of the whole run."""
+        if not self.writes:
+            return
         # The lines get the order that they have if the run is never stopped.
-        path, text = self.path / METRICS, files.metrics_text(self.metrics, at_once)
-        if (path.read_bytes() if path.exists() else b"") != text:
-            self.write_bytes(METRICS, text)
+        self.write_bytes(METRICS, files.metrics_text(self.metrics, at_once))
         self.write_bytes(WEIGHTS, weights())
         self.write(RESULT, summary)  # last, since it means that all is there
 

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent import futures
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -56,19 +56,20 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = KEEP):
         self._folder, self._keep = folder, keep
-        self._writer = ThreadPoolExecutor(max_workers=1)
-        self._pending: Future[None] | None = None
+        self._writer = futures.ThreadPoolExecutor(max_workers=1)
+        self._pending: futures.Future[None] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if is_first_process():
                 for partial in folder.glob(".*.partial"):  # left by a process that was killed
                     partial.unlink()
+            of_orbax = any(path.name.isdecimal() and path.is_dir() for path in folder.iterdir())
         except OSError as error:
             raise RunError(f"{folder}: cannot be used for checkpoints ({error.strerror})") from None
-        if any(path.name.isdigit() and path.is_dir() for path in folder.iterdir()):
+        if of_orbax:
             raise RunError(
                 f"{folder}: holds checkpoints of an older version of ladder_jax, which this one "
-                f"cannot read; finish the run with that version, or {files.SET_IT_ASIDE}"
+                f"cannot read; start the run with that version, or {files.SET_IT_ASIDE}"
             )
 
     def save(self, state: TrainState) -> None:
@@ -104,9 +105,10 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until everything that was saved is on the disk."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
+        if (pending := self._pending) is not None:
             with self._saving():
+                futures.wait([pending])  # after Ctrl-C here, closing waits for it again
+                self._pending = None
                 pending.result()
 
     def __enter__(self) -> Checkpoints:
@@ -130,7 +132,7 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         """Returns the steps of the files, newest first."""
         names = [path.stem for path in self._folder.glob("*.msgpack")]
-        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _path(self, step: int) -> Path:
         """Returns the file of a step."""
@@ -141,7 +143,8 @@ class Checkpoints:
         content = packed.pack("state", serialization.to_state_dict(state), FORMAT)
         files.replace(self._path(step), content)
         for old in self._steps()[self._keep :]:
-            self._path(old).unlink()
+            with suppress(OSError):  # the new one is on the disk, so nothing is lost
+                self._path(old).unlink()
 
     def _newest_whole(self, like: TrainState) -> tuple[int, TrainState] | None:
         """Returns the newest undamaged state and its step, and renames newer damaged ones."""
@@ -193,7 +196,7 @@ class Checkpoints:
         """Turns an error in writing into a RunError that says what to do."""
         try:
             yield
-        except (OSError, RunError) as error:
+        except Exception as error:  # of any kind: a state may also be too large for its format
             mend = "make room" if no_space(error) else "see to it that it can be written"
             reason = getattr(error.__cause__ or error, "strerror", None) or str(error)
             raise RunError(

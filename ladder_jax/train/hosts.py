@@ -107,11 +107,6 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def process_index() -> int:
-    """Returns the index of this process in the run, from 0."""
-    return jax.process_index()
-
-
 def number_of_first_process(number: int | None) -> int | None:
     """Returns the ``number`` of the first process; all processes must call it."""
     if jax.process_count() == 1:
