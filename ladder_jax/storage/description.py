@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split
 from ladder_jax.errors import ConfigError, RunError
 from ladder_jax.storage import files
-
-Json = dict[str, Any]
+from ladder_jax.storage.files import Json
 
 
 def describe_run(
@@ -61,21 +61,19 @@ def upgrade_config(known: Json) -> Json:
 
 def check_same(workdir: str | os.PathLike[str], known: Json, wanted: Json) -> None:
     """Raises a RunError that names the fields in which two configurations differ."""
-    if differing := _differences(known, wanted):
+    if found := list(differences(known, wanted)):
+        differing = "; ".join(f"{field} is {old} there, {new} here" for field, old, new in found)
         raise RunError(
-            f"workdir={workdir}: holds a run with another configuration ("
-            + "; ".join(differing)
-            + f"); choose another work folder, or {files.SET_IT_ASIDE}"
+            f"workdir={workdir}: holds a run with another configuration ({differing}); "
+            f"choose another work folder, or {files.SET_IT_ASIDE}"
         )
 
 
-def _differences(known: Json, wanted: Json, prefix: str = "") -> list[str]:
-    """Returns the fields that differ, as text, with dotted names for nested ones."""
-    found = []
+def differences(known: Json, wanted: Json, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yields the fields that differ, with both values; nested ones have dotted names."""
     for field in dict.fromkeys((*wanted, *known)):
         old, new = known.get(field), wanted.get(field)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{field}.")
+            yield from differences(old, new, f"{prefix}{field}.")
         elif old != new:
-            found.append(f"{prefix}{field} is {old} there, {new} here")
-    return found
+            yield f"{prefix}{field}", old, new

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ladder_jax.errors import ConfigError, PeerError, whole
+from ladder_jax.storage.description import differences
 
 HEARTBEAT_SECONDS = 100  # JAX's own default
 
@@ -129,7 +130,7 @@ def any_process(wish: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(wish))))
 
 
-def check_same_settings(settings: Mapping[str, Any]) -> None:
+def check_same_settings(settings: dict[str, Any]) -> None:
     """Raises a ConfigError in every process if their settings, JSON values, differ."""
     if jax.process_count() == 1:
         return
@@ -142,25 +143,12 @@ def check_same_settings(settings: Mapping[str, Any]) -> None:
     raise_if_different(told, jax.process_index())
 
 
-def raise_if_different(told: Sequence[Mapping[str, Any]], own: int) -> None:
+def raise_if_different(told: Sequence[dict[str, Any]], own: int) -> None:
     """Raises a ConfigError for the first field that differs from that of process ``own``."""
-    mine = _flat(told[own])
     for process, settings in enumerate(told):
-        its = _flat(settings)
-        for field in [*mine, *(name for name in its if name not in mine)]:
-            value, other = mine.get(field), its.get(field)
-            if value != other:
-                problem = f"process {process} has {other}; start all with the same settings"
-                raise ConfigError(field, value, problem)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings as one dictionary with dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+        for field, other, value in differences(settings, told[own]):
+            problem = f"process {process} has {other}; start all with the same settings"
+            raise ConfigError(field, value, problem)
 
 
 @contextmanager
