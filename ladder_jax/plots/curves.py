@@ -14,7 +14,8 @@ from ladder_jax.data import Dataset
 from ladder_jax.errors import RunError
 from ladder_jax.plots import style as plot_style
 from ladder_jax.plots.style import Array, Figure, texts
-from ladder_jax.storage.read_run import Folder, Json, Run, kind_of, read_run, read_runs
+from ladder_jax.storage.files import Json
+from ladder_jax.storage.read_run import Folder, Run, kind_of, read_run, read_runs
 
 NO_DATA = "the data are needed"
 """The reason of ``why_not`` for pictures of rows if nothing but the data is missing."""

@@ -23,8 +23,9 @@ from ladder_jax.plots.style import (
     texts,
 )
 from ladder_jax.storage import read_run as run_files
+from ladder_jax.storage.files import UNREADABLE, Json
 from ladder_jax.storage.ledger import Ledger
-from ladder_jax.storage.read_run import PAPER_ROWS, UNREADABLE, Folder, Json, Run, changed, kind_of
+from ladder_jax.storage.read_run import PAPER_ROWS, Folder, Run, changed, kind_of
 
 
 class NothingToDrawError(RunError):

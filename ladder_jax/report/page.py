@@ -33,7 +33,8 @@ from ladder_jax.report.reproduce import (
     nearest_preset,
     network_name,
 )
-from ladder_jax.storage.read_run import Json, Run, mean_text, percent, plain, read_run
+from ladder_jax.storage.files import Json
+from ladder_jax.storage.read_run import Run, mean_text, percent, plain, read_run
 
 # Control characters and lone surrogates, which names from files may contain.
 _NO_TEXT = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"

@@ -8,18 +8,48 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from ladder_jax.errors import RunError, while_writing
 
 Json = dict[str, Any]
+_Parsed = TypeVar("_Parsed")
 
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""Exceptions that damaged JSON, or that of another version, leads to."""
+
+OTHER_VERSION = "is damaged or of another version of ladder_jax ({error})"
+"""What is wrong with a file that ``read_json`` cannot use."""
 
 SET_IT_ASIDE = "set this run aside (--noresume, in Python resume=False)"
 """What to do with a run folder that cannot be continued, as the end of a sentence."""
+
+
+def read_json(
+    path: Path,
+    parse: Callable[[Json], _Parsed],
+    problem: str = OTHER_VERSION,
+) -> _Parsed | None:
+    """Returns what ``parse`` makes of the object in a JSON file, or None if there is no such file.
+
+    Raises:
+      RunError: the file cannot be read, or ``parse`` raised one of ``UNREADABLE``; it then names
+        the ``problem``.
+    """
+    try:
+        known = json.loads(path.read_bytes())
+        if not isinstance(known, dict):
+            raise TypeError("it is no JSON object")
+        return parse(known)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except UNREADABLE as error:
+        raise RunError(f"{path}: {problem.format(error=error)}") from None
 
 
 def append_metrics(path: Path, lines: Sequence[Json]) -> None:
@@ -94,8 +124,8 @@ if sys.platform == "win32":
     import msvcrt
     import time
 
-    def _lock(file: IO[Any], wait: bool) -> bool:
-        """Locks a file and returns whether it could."""
+    def lock(file: IO[Any], wait: bool) -> bool:
+        """Locks a file until it is closed or its process ends, and returns whether it could."""
         while True:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -108,15 +138,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: IO[Any], wait: bool) -> bool:
-        """Locks a file and returns whether it could."""
+    def lock(file: IO[Any], wait: bool) -> bool:
+        """Locks a file until it is closed or its process ends, and returns whether it could."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # another process has it
             return False
         return True
-
-
-def lock(file: IO[Any], wait: bool) -> bool:
-    """Locks an open file until it is closed or its process ends, and returns whether it could."""
-    return _lock(file, wait)

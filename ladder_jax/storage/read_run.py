@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,10 @@ from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.errors import RunError, numbers, whole
 from ladder_jax.presets import DATASETS, Preset
 from ladder_jax.storage import files
-from ladder_jax.storage.run_folder import CLASSIFIER
+from ladder_jax.storage.files import OTHER_VERSION, Json, read_json
+from ladder_jax.storage.run_folder import CLASSIFIER, CONFIG, LABELS, METRICS, RESULT
 
-Json = dict[str, Any]
 Folder = str | os.PathLike[str]
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""Exceptions that damaged JSON, or that of another version, leads to."""
 
 PAPER_ROWS = {name: DATASETS[name].rows for name in ("mnist", "cifar10")}
 """Training rows of the paper's data sets."""
@@ -86,21 +82,23 @@ class Run:
 def read_run(run: Folder) -> Run:
     """Reads a run folder, or raises a RunError if there is none or a file is damaged."""
     path = Path(run)
-    found: Run | None = _parsed(path / "config.json", lambda known: parse_run(path, known))
+    found = read_json(path / CONFIG, lambda known: parse_run(path, known))
     if found is None:
         what = "is no run folder: it has no config.json" if path.is_dir() else "no such run folder"
         raise RunError(f"{path}: {what}")
-    mend = "; remove it to evaluate anew"
-    result = _parsed(path / "result.json", parse_result, mend) or {}
-    indices, saved = path / "label_indices.json", path / CLASSIFIER
-    labelled = _parsed(indices, lambda rows: {int(k): len(set(rows[k])) for k in rows}) or {}
-    classifier = _parsed(saved, lambda known: dict(known["parameters"])) or {}
-    metrics = files.read_metrics(path / "metrics.jsonl")
+    result = read_json(path / RESULT, parse_result, f"{OTHER_VERSION}; remove it to evaluate anew")
+    labelled = read_json(path / LABELS, lambda rows: {int(k): len(set(rows[k])) for k in rows})
+    classifier = read_json(path / CLASSIFIER, lambda known: dict(known["parameters"]))
+    metrics = files.read_metrics(path / METRICS)
     lines = [line for own in metrics.values() for line in own]
     if not all(isinstance(value, int | float) for line in lines for value in line.values()):
-        raise RunError(f"{path / 'metrics.jsonl'}: is damaged; it holds more than numbers")
+        raise RunError(f"{path / METRICS}: is damaged; it holds more than numbers")
     return dataclasses.replace(
-        found, labelled=labelled, metrics=metrics, result=result, classifier=classifier
+        found,
+        labelled=labelled or {},
+        metrics=metrics,
+        result=result or {},
+        classifier=classifier or {},
     )
 
 
@@ -130,22 +128,6 @@ def parse_result(result: Json) -> Json:
             if found := entry.get(f"{part}_error_percent"):
                 numbers(part, [found[kind] for kind in STATISTICS])
     return result | {"versions": dict(result.get("versions", {}))}
-
-
-def _parsed(path: Path, parse: Callable[[Json], Any], mend: str = "") -> Any:
-    """Returns what ``parse`` makes of a JSON file, or None if there is no such file."""
-    try:
-        known = json.loads(path.read_bytes())
-        if not isinstance(known, dict):
-            raise TypeError("it is no JSON object")
-        return parse(known)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except UNREADABLE as error:
-        what = f"is damaged or of another version of ladder_jax ({error}){mend}"
-        raise RunError(f"{path}: {what}") from None
 
 
 def kind_of(config: LadderConfig) -> str:

@@ -19,8 +19,7 @@ from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.errors import RunError, no_space
 from ladder_jax.storage import files
 from ladder_jax.storage.description import check_same, describe_settings, upgrade_config
-
-Json = dict[str, Any]
+from ladder_jax.storage.files import Json
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 LABELS, DIVERGED, WEIGHTS = "label_indices.json", "diverged.json", "weights.msgpack"
@@ -38,92 +37,27 @@ _ALL_FILES = (
 )
 
 
-class MemoryFolder:
-    """Keeps in memory what a run folder keeps on the disk."""
+class RunFolder:
+    """The files of a run, in a folder that belongs to one configuration.
 
-    path: Path | None = None
-
-    def __init__(self) -> None:
-        self.metrics: dict[int, list[Json]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Lets other processes use the folder."""
-
-    def result(self) -> Json | None:
-        """Returns the content of result.json, or None if the run has not finished."""
-        return None
-
-    def write(self, name: str, values: Any) -> None:
-        """Replaces a JSON file."""
-
-    def write_bytes(self, name: str, content: bytes) -> None:
-        """Replaces a file."""
-
-    def append_metrics(self, lines: Sequence[Json]) -> None:
-        """Adds the lines of an epoch, each under its seed."""
-        for line in lines:
-            self.metrics.setdefault(line["seed"], []).append(line)
-
-    def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
-        """Drops the lines of these seeds after the first ``epochs``, to train on from there."""
-        for seed in seeds:
-            self.metrics[seed] = self.metrics.get(seed, [])[:epochs]
-
-    def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
-        """Saves the models and the result of the whole run."""
-
-    def sync_metrics(self) -> None:
-        """Waits until the lines so far are on the disk."""
-
-    def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
-        """Records which of several seeds diverged, after how many steps, and how."""
-
-    def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
-        """Returns what ``write_diverged`` recorded of the first ``steps`` steps."""
-        return {}
-
-
-class RunFolder(MemoryFolder):
-    """A folder on the disk that belongs to one configuration."""
-
-    path: Path
+    If ``path`` is None, there is no folder: metrics are kept in memory and the rest is not kept.
+    """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         config: Json,
         writes: bool = True,
         resume: bool = True,
     ):
-        super().__init__()
-        self.path, self.writes = Path(path), writes  # of several hosts only one writes
+        self.path = None if path is None else Path(path)
+        self.writes = writes and path is not None  # of several hosts only one writes
+        self.metrics: dict[int, list[Json]] = {}
         self._lock: IO[bytes] | None = None
+        if path is None:
+            return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if writes:
-                self._lock_or_fail()
-            if not resume and writes:
-                self._set_aside()
-            known = read_json(self.path / CONFIG)
-            if known is None:
-                if found := [name for name in RUN_FILES if (self.path / name).exists()]:
-                    raise RunError(
-                        f"workdir={path}: holds {found[0]} but no config.json, so nobody knows "
-                        "which run it is of; choose another work folder, or set it aside "
-                        "(--noresume, in Python resume=False)"
-                    )
-                self.write(CONFIG, config)
-            elif not os.access(self.path, os.W_OK):
-                raise PermissionError("no permission to write")
-            else:
-                check_same(path, upgrade_config(known), config)
-            self.metrics = files.read_metrics(self.path / METRICS)
+            self._open(Path(path), config, resume)
         except OSError as error:
             self.close()
             reason = error.strerror or str(error)
@@ -133,16 +67,49 @@ class RunFolder(MemoryFolder):
             self.close()
             raise
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Lets other processes use the folder."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
+    def _file(self, name: str) -> Path:
+        """Returns the path of a file, which exists only if the run has a folder."""
+        assert self.path is not None
+        return self.path / name
+
+    def _open(self, folder: Path, config: Json, resume: bool) -> None:
+        """Creates or checks the folder and reads the metrics so far."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.writes:
+            self._lock_or_fail()
+            if not resume:
+                self._set_aside()
+        known = _read_own(folder / CONFIG)
+        if known is None:
+            if found := [name for name in RUN_FILES if (folder / name).exists()]:
+                raise RunError(
+                    f"workdir={folder}: holds {found[0]} but no config.json, so nobody knows "
+                    "which run it is of; choose another work folder, or set it aside "
+                    "(--noresume, in Python resume=False)"
+                )
+            self.write(CONFIG, config)
+        elif not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write")
+        else:
+            check_same(folder, upgrade_config(known), config)
+        self.metrics = files.read_metrics(folder / METRICS)
+
     def _lock_or_fail(self) -> None:
         """Locks the folder against other training processes, or raises a RunError."""
         # The file stays open for the whole run. It is unbuffered because closing it must not write.
-        file = open(self.path / ".lock", "a+b", buffering=0)  # noqa: SIM115
+        file = open(self._file(".lock"), "a+b", buffering=0)  # noqa: SIM115
         if files.lock(file, wait=False):
             self._lock = file
             with suppress(OSError):  # only to tell others which process it is
@@ -161,21 +128,21 @@ class RunFolder(MemoryFolder):
 
     def _set_aside(self) -> None:
         """Moves the files of a run into a new folder within this one."""
-        found = [name for name in _ALL_FILES if (self.path / name).exists()]
+        found = [name for name in _ALL_FILES if self._file(name).exists()]
         if not found:
             return
         if self._lock is None:
             raise RunError(f"workdir={self.path}: another process reads that run; try again")
         number = 1
-        while (aside := self.path / f"before-{number}").exists():
+        while (aside := self._file(f"before-{number}")).exists():
             number += 1
         aside.mkdir()
         for name in found:
-            os.rename(self.path / name, aside / name)
+            os.rename(self._file(name), aside / name)
 
     def result(self) -> Json | None:
         """Returns the content of result.json, or None if the run has not finished."""
-        return read_result(self.path)
+        return None if self.path is None else read_result(self.path)
 
     def write(self, name: str, values: Any) -> None:
         """Replaces a JSON file."""
@@ -184,25 +151,26 @@ class RunFolder(MemoryFolder):
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replaces a file."""
         if self.writes:
-            files.replace(self.path / name, content)
+            files.replace(self._file(name), content)
 
     def append_metrics(self, lines: Sequence[Json]) -> None:
         """Adds the lines of an epoch, each under its seed."""
-        super().append_metrics(lines)
+        for line in lines:
+            self.metrics.setdefault(line["seed"], []).append(line)
         if self.writes:
-            files.append_metrics(self.path / METRICS, lines)
+            files.append_metrics(self._file(METRICS), lines)
 
     def keep_epochs(self, seeds: Sequence[int], epochs: int, diverged: Collection[int]) -> None:
         """Drops the lines of these seeds after the first ``epochs``, to train on from there."""
         for seed in seeds:
-            found = len(self.metrics.get(seed, []))
+            lines = self.metrics.get(seed, [])
             # The lines of a seed that diverged may end sooner.
-            if found < epochs and seed not in diverged:
+            if len(lines) < epochs and seed not in diverged:
                 raise RunError(
-                    f"{self.path / METRICS}: ends in epoch {found}, the checkpoint in {epochs}; "
-                    f"choose another work folder, or {files.SET_IT_ASIDE}"
+                    f"{self._file(METRICS)}: ends in epoch {len(lines)}, the checkpoint in "
+                    f"{epochs}; choose another work folder, or {files.SET_IT_ASIDE}"
                 )
-        super().keep_epochs(seeds, epochs, diverged)
+            self.metrics[seed] = lines[:epochs]
         self.write_bytes(METRICS, files.metrics_text(self.metrics, len(seeds) > 1))
 
     def finish(self, weights: Callable[[], bytes], summary: Json, at_once: bool) -> None:
@@ -217,7 +185,7 @@ class RunFolder(MemoryFolder):
     def sync_metrics(self) -> None:
         """Waits until the lines so far are on the disk."""
         if self.writes:
-            files.sync(self.path / METRICS)
+            files.sync(self._file(METRICS))
 
     def write_diverged(self, found: dict[int, tuple[int, str]]) -> None:
         """Records which of several seeds diverged, after how many steps, and how."""
@@ -225,12 +193,12 @@ class RunFolder(MemoryFolder):
 
     def diverged(self, steps: int) -> dict[int, tuple[int, str]]:
         """Returns what ``write_diverged`` recorded of the first ``steps`` steps."""
-        noted = read_json(self.path / DIVERGED) or {}
-        try:
-            found = {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
-        except (TypeError, ValueError):
-            raise RunError(f"{self.path / DIVERGED}: is damaged; remove it") from None
-        return {seed: how for seed, how in found.items() if how[0] <= steps}
+
+        def parse(noted: Json) -> dict[int, tuple[int, str]]:
+            return {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
+
+        found = self.path and files.read_json(self.path / DIVERGED, parse, "is damaged; remove it")
+        return {seed: how for seed, how in (found or {}).items() if how[0] <= steps}
 
 
 def finished_summary(
@@ -248,7 +216,7 @@ def finished_summary(
     """
     wanted = describe_settings(config, train_config, num_seeds)
     wanted.pop("seed_mode", None)  # a finished run may have been trained in another mode
-    result, known = read_result(workdir), read_json(Path(workdir) / CONFIG)
+    result, known = read_result(workdir), _read_own(Path(workdir) / CONFIG)
     if result is None or known is None:
         return None
     known = upgrade_config(known)
@@ -258,23 +226,16 @@ def finished_summary(
 
 def read_result(workdir: str | os.PathLike[str]) -> Json | None:
     """Returns the content of result.json of a run folder, or None if there is none."""
-    path = Path(workdir) / RESULT
-    found = read_json(path)
-    if found is not None and not isinstance(found.get("runs"), list):
-        raise RunError(f"{path}: is damaged; remove it to evaluate anew")
-    return found
+
+    def parse(found: Json) -> Json:
+        if not isinstance(found["runs"], list):
+            raise TypeError("runs is no list")
+        return found
+
+    return files.read_json(Path(workdir) / RESULT, parse, "is damaged; remove it to evaluate anew")
 
 
-def read_json(path: Path) -> Json | None:
-    """Returns the object in a JSON file, or None if there is no such file."""
-    try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: is damaged; choose another work folder, or {files.SET_IT_ASIDE}")
-    return found
+def _read_own(path: Path) -> Json | None:
+    """Returns the content of a run's config.json, or None if there is no such file."""
+    problem = f"is damaged; choose another work folder, or {files.SET_IT_ASIDE}"
+    return files.read_json(path, dict, problem)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,33 +31,18 @@ FORMAT = 1
 """Version of the checkpoint files."""
 
 
-class NoCheckpoints:
-    """Replaces ``Checkpoints`` for a run that is kept in memory."""
-
-    def save(self, state: TrainState) -> None:
-        """Does nothing."""
-
-    def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
-        """Returns None, because nothing was saved."""
-        return None
-
-    def wait(self) -> None:
-        """Does nothing."""
-
-    def __enter__(self) -> NoCheckpoints:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Does nothing."""
-
-
 class Checkpoints:
-    """Saves the newest states of a run in the background, and restores them."""
+    """Saves the newest states of a run in the background, and restores them.
 
-    def __init__(self, folder: Path, keep: int = KEEP):
+    If ``folder`` is None, nothing is saved and there is nothing to restore.
+    """
+
+    def __init__(self, folder: Path | None, keep: int = KEEP):
         self._folder, self._keep = folder, keep
         self._writer = futures.ThreadPoolExecutor(max_workers=1)
         self._pending: futures.Future[None] | None = None
+        if folder is None:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if is_first_process():
@@ -76,7 +61,7 @@ class Checkpoints:
         """Starts to write a state under its step and returns before it is on the disk."""
         # With several hosts only the first process saves. It does not wait for the others here,
         # since one of them may be lost.
-        if not is_first_process():
+        if self._folder is None or not is_first_process():
             return
         self.wait()
         # Several seeds have a leading axis; their steps are equal.
@@ -85,14 +70,13 @@ class Checkpoints:
             # The writer reads the arrays later, so nobody may change them.
             self._pending = self._writer.submit(self._write, step, state)
 
-    def restore_latest(self, like: Callable[[], TrainState]) -> TrainState | None:
-        """Returns the newest undamaged state, with arrays as in ``like()``, or None."""
-        wanted = like()  # by all processes: it gathers what lies on several hosts
+    def restore_latest(self, like: TrainState) -> TrainState | None:
+        """Returns the newest undamaged state, or None; ``like`` has its shapes and dtypes."""
         found: tuple[int, TrainState] | None = None
         problem: RunError | None = None
         if is_first_process():
             try:
-                found = self._newest_whole(wanted)
+                found = self._newest_whole(like)
             except RunError as error:
                 problem = error
         # If the first process fails, all must raise: the others would wait for it in the next call.
@@ -101,7 +85,7 @@ class Checkpoints:
         step = number_of_first_process(found and found[0])
         if step is None:
             return None
-        return found[1] if found else self._restore(step, wanted)
+        return found[1] if found else self._restore(step, like)
 
     def wait(self) -> None:
         """Waits until everything that was saved is on the disk."""
@@ -131,11 +115,14 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         """Returns the steps of the files, newest first."""
+        if self._folder is None:
+            return []
         names = [path.stem for path in self._folder.glob("*.msgpack")]
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _path(self, step: int) -> Path:
         """Returns the file of a step."""
+        assert self._folder is not None  # without one there are no steps
         return self._folder / f"{step}.msgpack"
 
     def _write(self, step: int, state: TrainState) -> None:
@@ -163,19 +150,19 @@ class Checkpoints:
             )
         for step, problem in problems:
             try:
-                self._path(step).rename(self._unused(f"damaged-{step}"))
+                self._set_aside(step)
             except OSError as error:
                 raise RunError(f"{problem}; it cannot be renamed ({error.strerror})") from None
             logging.warning("%s; going on from the one before it", problem)
         return found
 
-    def _unused(self, name: str) -> Path:
-        """Returns a path in the folder that does not exist yet."""
-        path, number = self._folder / name, 1
-        while path.exists():
+    def _set_aside(self, step: int) -> None:
+        """Renames the damaged file of a step, so that it is not tried again."""
+        aside, number = self._path(step).with_name(f"damaged-{step}"), 1
+        while aside.exists():
             number += 1
-            path = self._folder / f"{name}-{number}"
-        return path
+            aside = aside.with_name(f"damaged-{step}-{number}")
+        self._path(step).rename(aside)
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         """Reads the state of a step and checks its arrays against those of ``like``."""

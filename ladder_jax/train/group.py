@@ -13,6 +13,7 @@ import numpy as np
 from ladder_jax.config import GENERATORS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split
 from ladder_jax.ladder.network import running_statistics
+from ladder_jax.storage.files import Json
 from ladder_jax.train.evaluation import Statistics, error_percent, population_statistics, predict
 from ladder_jax.train.parallel import Layout
 from ladder_jax.train.schedule import learning_rate, longest_chunk, make_plan
@@ -44,6 +45,7 @@ class Group:
         self.keys = layout.put_keys(keys)
         self.rows = layout.put_data(_train_data(config, data, splits))
         self.state: TrainState = layout.init_state(config, self.plan, keys)
+        self.state_shapes = layout.state_shapes(config, self.plan, keys)
         self.step = 0
         self.diverged: Divergences = {}
 
@@ -61,8 +63,8 @@ class Group:
         """Returns the indices of the runs that have not diverged."""
         return [place for place, seed in enumerate(self.seeds) if seed not in self.diverged]
 
-    def bad_costs(self, costs: dict[str, np.ndarray], first_step: int) -> Divergences:
-        """Returns the live runs with a cost that is not finite, given costs (runs, steps)."""
+    def bad_costs(self, costs: dict[str, np.ndarray]) -> Divergences:
+        """Returns the live runs with a cost that is not finite in the last steps, (runs, steps)."""
         found: Divergences = {}
         finite = np.logical_and.reduce([np.isfinite(values) for values in costs.values()])
         for run in self.live():
@@ -73,7 +75,7 @@ class Group:
             bad = {name: value for name, value in own.items() if not np.isfinite(value)}
             if len(bad) > 1:
                 bad.pop("total", None)  # it only repeats the others
-            at = first_step + first  # steps done before the bad one
+            at = self.step - finite.shape[1] + first  # steps done before the bad one
             epoch, offset = divmod(at, self.plan.steps_per_epoch)
             what = ", ".join(f"cost/{name} is {value}" for name, value in bad.items())
             reason = f"diverged in epoch {epoch + 1}, step {offset + 1}: {what}"
@@ -104,13 +106,13 @@ class Group:
                 found[self.seeds[run]] = self.step, what
         return found
 
-    def epoch_metrics(self) -> list[dict[str, Any]]:
+    def epoch_metrics(self) -> list[Json]:
         """Returns a line of metrics for each live run at the end of an epoch."""
         plan, epoch = self.plan, self.step // self.plan.steps_per_epoch
         rate = float(learning_rate(plan, jnp.asarray(self.step - 1)))
         sums, lines = self._cost_sums(), []
         for run in self.live():
-            line: dict[str, Any] = {
+            line: Json = {
                 "seed": self.seeds[run],
                 "epoch": epoch,
                 "learning_rate": float(f"{rate:.7g}"),  # no more digits than float32 has
@@ -146,14 +148,14 @@ class Group:
         predicted = predict(self.config, self.variables(run), x, statistics, self._local.scale)
         return error_percent(predicted, y)
 
-    def errors(self, found: dict[str, Statistics], run: int = 0) -> dict[str, Any]:
+    def errors(self, found: dict[str, Statistics], run: int = 0) -> Json:
         """Returns the errors of a run by each kind of statistics, as an entry of result.json."""
 
         def by_kind(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
             return {kind: self.error_percent(own, x, y, run) for kind, own in found.items()}
 
         # The test set is used here only, and not at all if there are validation rows.
-        entry: dict[str, Any] = {"seed": self.seeds[run], "test_error_percent": None}
+        entry: Json = {"seed": self.seeds[run], "test_error_percent": None}
         if self.train_config.validation:
             entry["validation_error_percent"] = by_kind(*self.validation_rows(run))
         elif self.data.x_test is not None and self.data.y_test is not None:

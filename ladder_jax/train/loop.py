@@ -10,19 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from ladder_jax.config import LadderConfig
 from ladder_jax.errors import DivergedError, StoppedError
 from ladder_jax.storage import environment
-from ladder_jax.storage.run_folder import Json, MemoryFolder
-from ladder_jax.train.checkpoints import Checkpoints, NoCheckpoints
+from ladder_jax.storage.files import Json
+from ladder_jax.storage.run_folder import RunFolder
+from ladder_jax.train.checkpoints import Checkpoints
 from ladder_jax.train.group import Divergences, Group
 from ladder_jax.train.hosts import any_process
-from ladder_jax.train.parallel import Layout
-from ladder_jax.train.schedule import Plan
-from ladder_jax.train.step import TrainData, TrainState
 
 
 class Progress(NamedTuple):
@@ -58,87 +54,73 @@ class Watch(NamedTuple):
     on_progress: Callable[[Progress], None] | None
     should_stop: Callable[[], bool] | None
 
-    def wants_stop(self) -> bool:
-        """Returns whether any process asks for a stop; all processes must call it."""
-        return any_process(bool(self.should_stop and self.should_stop()))
-
-    def stop_if_wanted(self, what: str, folder: MemoryFolder) -> None:
-        """Raises a StoppedError if a stop is asked for; everything must be saved before."""
-        if self.wants_stop():
+    def stop_if_wanted(
+        self, what: str, folder: RunFolder, save: Callable[[], None] | None = None
+    ) -> None:
+        """Raises a StoppedError if any process asks for a stop, after ``save``."""
+        # All processes must call this. Without ``save`` everything must be saved already.
+        if any_process(bool(self.should_stop and self.should_stop())):
+            if save:
+                save()
             kept = f"; saved in {folder.path}, run again to go on" if folder.path else ""
             raise StoppedError(f"{what}{kept}")
 
 
-class Chunk(NamedTuple):
-    """The result of one compiled call."""
-
-    state: TrainState  # on the devices; the next call takes its memory
-    costs: dict[str, np.ndarray]  # (runs, steps)
-    step: int  # steps done, including those of the chunk
-    steps: int  # steps of the chunk
-
-
-def chunks(
-    config: LadderConfig,
-    plan: Plan,
-    layout: Layout,
-    state: TrainState,
-    rows: TrainData,
-    keys: jax.Array,
-    tracks: Callable[[int], bool],
-) -> Iterator[Chunk]:
-    """Yields the chunks from a state on the devices to the last step of the plan."""
-    step = int(np.ravel(layout.to_host(state.step))[0])
-    while step < plan.steps:
+def chunks(group: Group) -> Iterator[dict[str, np.ndarray]]:
+    """Trains a group to its last step and yields each compiled call's costs, (runs, steps)."""
+    plan = group.plan
+    while not group.is_finished:
         # A run that began on another kind of device may have stopped between two boundaries of
         # this plan: its first chunk ends at the next one.
-        own = plan._replace(chunk_steps=plan.chunk_steps - step % plan.chunk_steps)
-        epoch = step // plan.steps_per_epoch + 1
-        state, costs = layout.train_chunk(config, own, state, rows, keys, tracks(epoch))
-        step += own.chunk_steps
-        yield Chunk(state, costs, step, own.chunk_steps)
+        own = plan._replace(chunk_steps=plan.chunk_steps - group.step % plan.chunk_steps)
+        track = group.tracks(group.step // plan.steps_per_epoch + 1)
+        group.state, costs = group.layout.train_chunk(
+            group.config, own, group.state, group.rows, group.keys, track
+        )
+        group.step += own.chunk_steps
+        yield costs
 
 
 def train(
     group: Group,
-    folder: MemoryFolder,
-    checkpoints: Checkpoints | NoCheckpoints,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
     watch: Watch,
     checkpoint_every: int,
     apart: bool,
 ) -> None:
     """Trains a group to its last epoch, and writes its metrics and checkpoints."""
     plan, started, compiled = group.plan, time.perf_counter(), False
-    words = (group.config, plan, group.layout, group.state, group.rows, group.keys)
-    for chunk in chunks(*words, group.tracks):
-        group.state, group.step = chunk.state, chunk.step
-        _note(group, folder, group.bad_costs(chunk.costs, chunk.step - chunk.steps))
+
+    def save() -> None:
+        _save(group, folder, checkpoints)
+        checkpoints.wait()  # the message says that the state is saved
+
+    for costs in chunks(group):
+        _note(group, folder, group.bad_costs(costs))
         if not compiled:
             environment.release_memory()  # which the compiler no longer needs
             compiled = True
         lines: list[Json] = []
-        epoch, rest = divmod(chunk.step, plan.steps_per_epoch)
+        epoch, rest = divmod(group.step, plan.steps_per_epoch)
         if rest == 0:
             _note(group, folder, group.bad_sums())
             lines = group.epoch_metrics()
             seconds = round((time.perf_counter() - started) / len(lines), 3)
-            folder.append_metrics([line | {"seconds": seconds} for line in lines])
+            lines = [line | {"seconds": seconds} for line in lines]
+            folder.append_metrics(lines)
             started = time.perf_counter()
             if epoch % checkpoint_every == 0 or group.is_finished:
                 _save(group, folder, checkpoints)
         if watch.on_progress:
-            line = folder.metrics[lines[0]["seed"]][-1] if lines else None
-            watch.on_progress(_progress(group, chunk, line, apart))
-        if not group.is_finished and watch.wants_stop():
-            _save(group, folder, checkpoints)
-            checkpoints.wait()  # the message says that the state is saved
-            epoch = -(-chunk.step // plan.steps_per_epoch)
-            kept = f"; saved in {folder.path}, run again to go on" if folder.path else ""
-            what = f"stopped after step {chunk.step} of {plan.steps}, epoch {epoch}"
-            raise StoppedError(f"{what}{kept}")
+            watch.on_progress(_progress(group, costs, lines[0] if lines else None, apart))
+        if not group.is_finished:
+            epoch = -(-group.step // plan.steps_per_epoch)
+            what = f"stopped after step {group.step} of {plan.steps}, epoch {epoch}"
+            watch.stop_if_wanted(what, folder, save)
 
 
-def _save(group: Group, folder: MemoryFolder, checkpoints: Checkpoints | NoCheckpoints) -> None:
+def _save(group: Group, folder: RunFolder, checkpoints: Checkpoints) -> None:
     """Saves the state of a group, after a check for parameters that are not finite."""
     state = group.layout.to_host(group.state)
     _note(group, folder, group.bad_parameters(state))
@@ -147,7 +129,7 @@ def _save(group: Group, folder: MemoryFolder, checkpoints: Checkpoints | NoCheck
     environment.release_memory()
 
 
-def _note(group: Group, folder: MemoryFolder, found: Divergences) -> None:
+def _note(group: Group, folder: RunFolder, found: Divergences) -> None:
     """Records which runs diverged, and raises a DivergedError if no run is left."""
     if not found:
         return
@@ -163,16 +145,18 @@ def _note(group: Group, folder: MemoryFolder, found: Divergences) -> None:
     raise DivergedError(f"{what}; try a smaller learning_rate (it is {rate:g}){kept}")
 
 
-def _progress(group: Group, chunk: Chunk, line: Json | None, apart: bool) -> Progress:
-    """Returns the progress after a chunk."""
+def _progress(
+    group: Group, costs: dict[str, np.ndarray], line: Json | None, apart: bool
+) -> Progress:
+    """Returns the progress after a chunk with these costs, (runs, steps)."""
     live, plan = group.live(), group.plan
     rows = plan.rows_l + (plan.rows_u if group.config.cost_layers else 0)
     return Progress(
-        step=chunk.step,
+        step=group.step,
         steps=plan.steps,
-        chunk_steps=chunk.steps,
+        chunk_steps=costs["total"].shape[1],
         rows=rows * len(group.seeds),
-        costs={name: float(values[live].mean()) for name, values in chunk.costs.items()},
+        costs={name: float(values[live].mean()) for name, values in costs.items()},
         metrics=line,
         seed=group.seeds[0],
         seeds=len(group.seeds),

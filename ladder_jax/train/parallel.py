@@ -152,6 +152,15 @@ class Layout:
         # Placed as the steps leave it, or the second call of the chunk would compile again.
         return self.put_state(jax.tree.map(np.asarray, _init(config, plan, self._stacked(keys))))
 
+    def state_shapes(
+        self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]
+    ) -> TrainState:
+        """Returns the shapes and dtypes of the states, as ``to_host`` copies them."""
+        found: TrainState = jax.eval_shape(
+            functools.partial(_init, config, plan), self._stacked(keys)
+        )
+        return found
+
     def to_host(self, state: Any) -> Any:
         """Copies a state, or a part of it, to NumPy arrays, as a checkpoint holds it."""
         whole = state if self.runs == 1 else _gather(self, state)

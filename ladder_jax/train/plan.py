@@ -11,7 +11,7 @@ from ladder_jax.data import Dataset, Split
 from ladder_jax.data.split import check_fits, split_rows
 from ladder_jax.errors import ConfigError, whole
 from ladder_jax.storage.description import describe_run
-from ladder_jax.storage.run_folder import Json
+from ladder_jax.storage.files import Json
 from ladder_jax.train.parallel import Layout, Parallel
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import re
@@ -30,7 +29,8 @@ from ladder_jax.errors import ConfigError, RunError
 from ladder_jax.ladder.network import init
 from ladder_jax.ops.batchnorm import Moments
 from ladder_jax.storage import packed
-from ladder_jax.storage.run_folder import CLASSIFIER, WEIGHTS, Json
+from ladder_jax.storage.files import Json, read_json
+from ladder_jax.storage.run_folder import CLASSIFIER, CONFIG, WEIGHTS
 from ladder_jax.train.evaluation import Statistics, predict_proba
 
 
@@ -173,7 +173,15 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Model:
 def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
     """Loads a model like ``load``, or the network of a ``LadderClassifier``."""
     path = _file(run)
-    config, train_config = _read_config(path.parent / "config.json")
+
+    def settings(known: Json) -> tuple[LadderConfig, TrainConfig]:
+        return LadderConfig.from_json(known["model"]), TrainConfig.from_json(known["training"])
+
+    newer = "is damaged or of a newer version of ladder_jax ({error})"
+    found = read_json(path.parent / CONFIG, settings, newer)
+    if found is None:
+        raise RunError(f"{path.parent}: has no {CONFIG}; give the folder of a finished run")
+    config, train_config = found
     seeds = _read(path)
     chosen = str(seed) if seed is not None else next(iter(seeds), "none")
     if chosen not in seeds:
@@ -225,21 +233,6 @@ def _damaged(path: Path, error: Exception) -> RunError:
         f"{path}: is damaged or of another network ({reason}); remove it, and start "
         "the finished run again: it is made anew from the last checkpoint"
     )
-
-
-def _read_config(path: Path) -> tuple[LadderConfig, TrainConfig]:
-    """Reads the settings of the network and its training from config.json."""
-    try:
-        known = json.loads(path.read_text())
-        training = dict(known["training"])
-        return LadderConfig.from_json(known["model"]), TrainConfig.from_json(training)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except ConfigError as error:
-        what = "is damaged or of a newer version of ladder_jax"
-        raise RunError(f"{path}: {what} ({error})") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _damaged(path, error) from None
 
 
 def _to_plain(model: Model) -> dict[str, Any]:

@@ -11,21 +11,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
 
 from ladder_jax.config import STATISTICS, LadderConfig, TrainConfig
 from ladder_jax.data import Dataset, Split, prepare
 from ladder_jax.errors import DivergedError, RunError, whole
 from ladder_jax.storage import environment
-from ladder_jax.storage.run_folder import (
-    CHECKPOINTS,
-    CONFIG,
-    LABELS,
-    Json,
-    MemoryFolder,
-    RunFolder,
-)
-from ladder_jax.train.checkpoints import KEEP, Checkpoints, NoCheckpoints
+from ladder_jax.storage.files import Json
+from ladder_jax.storage.run_folder import CHECKPOINTS, CONFIG, LABELS, RunFolder
+from ladder_jax.train.checkpoints import KEEP, Checkpoints
 from ladder_jax.train.group import Group
 from ladder_jax.train.hosts import (
     any_process,
@@ -49,13 +42,6 @@ from ladder_jax.train.result import (
 
 CHECKPOINT_EVERY = 5
 """Number of epochs between checkpoints."""
-
-
-class Outcome(NamedTuple):
-    """The outcome of one run."""
-
-    entry: Json  # of result.json
-    result: Result | None  # None if the run diverged
 
 
 def train_and_evaluate(
@@ -124,39 +110,35 @@ def train_and_evaluate(
             summary = None  # not all hosts see it yet
         if summary is not None:
             with suppress(RunError):  # without its weights it is evaluated again
-                return _finished_result(folder, summary, plan)
+                return _result(plan, folder, summary, _saved_models(folder, summary))
         watch = Watch(on_progress, should_stop if summary is None else None)
-        outcomes = [
-            outcome
-            for own in plan.groups
-            for outcome in train_group(plan, own, folder, watch, summary, **saving)
-        ]
+        entries: list[Json] = []
+        models: list[Model] = []
+        for own in plan.groups:
+            found = train_group(plan, own, folder, watch, summary, **saving)
+            entries += found[0]
+            models += found[1]
         wait_for_processes("evaluated")
-        entries = [outcome.entry for outcome in outcomes]
-        results = [outcome.result for outcome in outcomes if outcome.result is not None]
-        if not results:
+        if not models:
             reasons = "; ".join(f"seed {entry['seed']} {entry['reason']}" for entry in entries)
             raise DivergedError(f"all seeds diverged: {reasons}")
-        metrics = _metrics(folder, plan)
         if summary is None:
             # The time of a resumed run's earlier part is known from the seconds of its epochs only.
-            seconds = max(sum(line["seconds"] for line in metrics), time.perf_counter() - started)
+            trained = sum(line["seconds"] for line in _metrics(plan, folder))
             summary = summarize(entries, train_config.statistics) | {
                 "device": environment.device(plan.layout.devices),
                 "config": plan.identity,
                 "versions": versions,
-                "wall_seconds": round(seconds, 1),
+                "wall_seconds": round(max(trained, time.perf_counter() - started), 1),
             }
-        folder.finish(lambda: pack_models(results), summary, plan.at_once)
-    return _joined(results, summary, metrics, plan)
+        folder.finish(lambda: pack_models(models), summary, plan.at_once)
+        return _result(plan, folder, summary, models)
 
 
-def open_folder(
-    workdir: str | os.PathLike[str] | None, plan: RunPlan, resume: bool
-) -> MemoryFolder:
-    """Opens the run folder, which only the first process writes, or one in memory for None."""
+def open_folder(workdir: str | os.PathLike[str] | None, plan: RunPlan, resume: bool) -> RunFolder:
+    """Opens the run folder, which only the first process writes."""
     if workdir is None:
-        return MemoryFolder()
+        return RunFolder(None, plan.identity)
     folder, problem = None, None
     try:
         if is_first_process():
@@ -181,20 +163,20 @@ def open_folder(
 def train_group(
     plan: RunPlan,
     own: slice,
-    folder: MemoryFolder,
+    folder: RunFolder,
     watch: Watch,
     summary: Json | None,
     *,
     checkpoint_every: int,
     keep: int,
-) -> list[Outcome]:
-    """Trains and evaluates the runs that one program computes, from their last checkpoint."""
+) -> tuple[list[Json], list[Model]]:
+    """Trains the runs that one program computes; returns entries of result.json and models."""
     runs, splits, apart = plan.runs[own], plan.splits[own], len(plan.groups) > 1
     # There is a summary if the runs had finished before and are evaluated again.
     known = {entry["seed"]: entry for entry in summary["runs"]} if summary else {}
     first = runs[0].seed
     if apart and "reason" in known.get(first, {}):
-        return [Outcome(known[first], None)]
+        return [known[first]], []
     if apart:
         watch.stop_if_wanted(f"stopped before seed {first}", folder)
     data = plan.data
@@ -202,9 +184,10 @@ def train_group(
         data = dataclasses.replace(data, x_test=None, y_test=None)
     ready, transform = prepare(data, splits[0].train)
     environment.make_room()  # the step may be compiled anew
-    with _checkpoints(folder, f"seed{first}" if apart else "", keep) as checkpoints:
+    saved_in = folder.path and folder.path / CHECKPOINTS / (f"seed{first}" if apart else "")
+    with Checkpoints(saved_in, keep) as checkpoints:
         group = Group(plan.config, runs, ready, splits, plan.layout)
-        saved = checkpoints.restore_latest(lambda: group.layout.to_host(group.state))
+        saved = checkpoints.restore_latest(group.state_shapes)
         if saved is not None:
             group.start_from(saved)
         noted = folder.diverged(group.step).items()
@@ -224,67 +207,59 @@ def train_group(
                 "choose another work folder, or remove its result.json to train on"
             )
         checkpoints.wait()  # the evaluation may take long
-        outcomes = []
+        entries: list[Json] = []
+        models: list[Model] = []
         for place, run in enumerate(runs):
             if run.seed in group.diverged:
                 reason = group.diverged[run.seed][1]
-                entry = {"seed": run.seed, "test_error_percent": None, "reason": reason}
-                outcomes.append(Outcome(entry, None))
+                entries.append({"seed": run.seed, "test_error_percent": None, "reason": reason})
                 continue
             found = {}
             for kind in STATISTICS:  # each may take minutes
                 watch.stop_if_wanted("stopped in the evaluation", folder)
                 found[kind] = group.statistics(kind, place)
-            entry = known.get(run.seed) or group.errors(found, place)
-            result = Result(
+            entries.append(known.get(run.seed) or group.errors(found, place))
+            model = Model(
                 config=plan.config,
                 train_config=run,
-                summary=summarize([entry], run.statistics),
                 variables=group.variables(place),
                 statistics=found,
-                metrics=folder.metrics.get(run.seed, []),
-                split=splits[place],
                 scale=ready.scale,
                 prepare=transform,
             )
-            outcomes.append(Outcome(entry, result))
-    return outcomes
+            models.append(model)
+    return entries, models
 
 
-def _finished_result(folder: MemoryFolder, summary: Json, plan: RunPlan) -> Result:
-    """Returns the result of a finished run from its files, which are not changed."""
+def _saved_models(folder: RunFolder, summary: Json) -> list[Model]:
+    """Reads the models of a finished run, one of each seed that did not diverge."""
+    if folder.path is None:
+        return []
+    seeds = [entry["seed"] for entry in summary["runs"] if "reason" not in entry]
+    return [load_network(folder.path, seed) for seed in seeds]
+
+
+def _result(plan: RunPlan, folder: RunFolder, summary: Json, models: list[Model]) -> Result:
+    """Returns the result of a call from its models and their entries in the summary."""
+    entries = {entry["seed"]: entry for entry in summary["runs"]}
+    runs = {run.seed: (run, split) for run, split in zip(plan.runs, plan.splits, strict=True)}
     results = []
-    by_seed = {run.seed: (run, own) for run, own in zip(plan.runs, plan.splits, strict=True)}
-    for entry in summary["runs"]:
-        if "reason" in entry or folder.path is None:
-            continue
-        run, split = by_seed[entry["seed"]]
-        model = load_network(folder.path, run.seed)
-        known = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
-        results.append(
-            Result(
-                **known | {"train_config": run},
-                summary=summarize([entry], run.statistics),
-                metrics=folder.metrics.get(run.seed, []),
-                split=split,
-            )
+    for model in models:
+        seed = model.train_config.seed
+        train_config, split = runs[seed]
+        of_model = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
+        own = Result(
+            **of_model | {"train_config": train_config},
+            summary=summarize([entries[seed]], train_config.statistics),
+            metrics=folder.metrics.get(seed, []),
+            split=split,
         )
-    return _joined(results, summary, _metrics(folder, plan), plan)
-
-
-def _joined(results: list[Result], summary: Json, metrics: list[Json], plan: RunPlan) -> Result:
-    """Returns the result of a call from those of its runs."""
+        results.append(own)
     several = tuple(results) if len(plan.runs) > 1 else ()
+    metrics = _metrics(plan, folder)
     return dataclasses.replace(results[0], summary=summary, metrics=metrics, runs=several)
 
 
-def _metrics(folder: MemoryFolder, plan: RunPlan) -> list[Json]:
+def _metrics(plan: RunPlan, folder: RunFolder) -> list[Json]:
     """Returns the metrics of all runs, seed by seed."""
     return [line for run in plan.runs for line in folder.metrics.get(run.seed, [])]
-
-
-def _checkpoints(folder: MemoryFolder, name: str, keep: int) -> Checkpoints | NoCheckpoints:
-    """Opens the checkpoints of a group of runs."""
-    if folder.path is None:
-        return NoCheckpoints()
-    return Checkpoints(folder.path / CHECKPOINTS / name, keep)
