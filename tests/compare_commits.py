@@ -14,7 +14,8 @@ if one could not be compared because it failed in both trees.
 | commands | output, errors and exit status of commands, see compare_commands.py |
 | steps | time of a training step by each tree's benchmarks/step.py; only if it is named |
 
-A step that takes more than 3 % longer is SLOWER. With --tolerance numbers may differ by that part
+A step that takes more than 3 % longer is SLOWER, by the fastest block of each tree: what else the
+machine does makes blocks longer only. With --tolerance numbers may differ by that part
 of the larger one, and digests are not compared. Programs that both trees have in common are
 compiled once; those that only the new one has are counted, and --cache=FOLDER keeps all for the
 next time. Runs and commands are compiled quickly, almost without optimisation; --full compiles them
@@ -30,7 +31,6 @@ import os
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -210,12 +210,12 @@ def compared(group, old, new, tolerance):
 
 
 def timed(places, options):
-    """An entry of the report for each model; the trees take turns twice."""
+    """An entry of the report for each model; the trees take turns three times."""
     for model in options.models.split(","):
         times = {"old": [], "new": []}
-        for name in ("old", "new", "old", "new"):
+        for name in ("old", "new") * 3:
             times[name] += places[name].step(model, options.blocks)
-        old, new = (statistics.median(times[name]) for name in ("old", "new"))
+        old, new = min(times["old"]), min(times["new"])
         status = "SLOWER" if new / old > SLOWER else "same"
         print(
             f"steps: {model}: {status}: {old:.3f} ms -> {new:.3f} ms, ratio {new / old:.3f}",
