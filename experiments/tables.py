@@ -153,7 +153,7 @@ def to_do(job: TableRequest) -> str:
     for cell, seed in job.missing():
         chosen = job.settings((cell, seed))
         try:
-            there = lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config)
+            there = chosen.finished()
         except lj.RunError as error:
             lines.append(f"{cell.name} seed {seed}: cannot be made: {error}")
             continue

@@ -34,11 +34,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
             print(describe(chosen))
             print(layer_table(chosen.config))
             return
-        summary = None
-        if values.resume:
-            summary = lj.finished_summary(
-                chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
-            )
+        summary = chosen.finished() if values.resume else None
         if summary and _lacks_weights(chosen.workdir):
             summary = None  # training restores them from the checkpoint
         load = functools.partial(lj.data.load, dataset, data_dir=values.data_dir)

@@ -113,6 +113,10 @@ class Settings(NamedTuple):
     saving: Mapping[str, Any] = MappingProxyType({})  # keywords about checkpoints
     tensorboard: bool = False
 
+    def finished(self) -> dict[str, Any] | None:
+        """Returns the content of result.json if the run was finished before."""
+        return lj.finished_summary(self.workdir, self.config, self.train_config, self.num_seeds)
+
 
 def define(dataset: str, labels: str) -> flags.FlagValues:
     """Defines the flags for a data set; flags without a default take the preset's value."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import os
 import signal
@@ -26,6 +27,8 @@ from paper_tables.results import Line, identity, make_rows, run_of
 
 CellRun = tuple[Cell, int]
 """A cell and a seed."""
+
+_Load = Callable[[str], lj.Dataset]
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class TableRequest:
 
 def run_missing(job: TableRequest, after_each: Callable[[], object]) -> bool:
     """Trains the missing runs and returns whether none of them failed."""
-    load, good = _Data(job.data_dir), True
-    pending = job.missing()
+    load = functools.cache(lambda name: lj.data.load(name, data_dir=job.data_dir))
+    good, pending = True, job.missing()
     job.say(f"{len(pending)} of {len(job.asked)} runs are missing")
     for runs in group_seeds(pending, job.parallel, job.at_once):
         if _claim_and_make_together(job, runs, load):
@@ -91,7 +94,7 @@ def run_missing(job: TableRequest, after_each: Callable[[], object]) -> bool:
 
 
 def _claim_and_make(
-    job: TableRequest, run: CellRun, load: _Data
+    job: TableRequest, run: CellRun, load: _Load
 ) -> Literal["made", "there", "busy", "failed"]:
     """Trains a run unless another process does, and enters it into the ledger."""
     cell, seed = run
@@ -112,7 +115,7 @@ def _claim_and_make(
         return "made"
 
 
-def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Data) -> bool:
+def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Load) -> bool:
     """Trains runs at once and returns whether it succeeded, else they are left for later."""
     with ExitStack() as held:
         for cell, seed in runs:
@@ -121,33 +124,33 @@ def _claim_and_make_together(job: TableRequest, runs: list[CellRun], load: _Data
                 return False
             held.enter_context(claim)
         held.enter_context(_own_signals())
-        cell, first = runs[0]
-        missing = job.missing()
-        if not all(run in missing for run in runs) or any(_made_before(job, run) for run in runs):
+        missing, alone = job.missing(), [job.settings(run) for run in runs]
+        if not all(run in missing for run in runs) or any(own.finished() for own in alone):
             return False
-        job.say(f"{cell.name} seeds {first} to {runs[-1][1]} at once")
-        chosen = group_settings(runs, job.workdir, job.parallel)
+        last = runs[-1][1]
+        job.say(f"{runs[0][0].name} seeds {runs[0][1]} to {last} at once")
+        chosen = alone[0]._replace(
+            workdir=f"{alone[0].workdir}-{last}", num_seeds=len(runs), parallel=job.parallel
+        )
         try:
-            lines = train_group(runs, chosen, load, _line, job.quiet)
+            data = load(chosen.preset.dataset)
+            summary = chosen.finished() or console.train(chosen, data, quiet=job.quiet).summary
         except (lj.RunError, lj.DivergedError, lj.ConfigError) as error:
             job.say(f"not at once: {error}")
             return False
-        for line in lines:
-            job.ledger.append(line)
+        finished, seconds = time.time(), round(summary["wall_seconds"] / len(runs), 1)
+        for run, own in zip(runs, alone, strict=True):
+            # Each is entered as the run of its own that it is.
+            config = describe_run(own.config, own.train_config, data)
+            own_summary = summary | {"config": config, "wall_seconds": seconds}
+            job.ledger.append(_line(run, own_summary, finished))
     return True
 
 
-def _made_before(job: TableRequest, run: CellRun) -> bool:
-    """Returns whether the run's folder has a result."""
-    chosen = job.settings(run)
-    return bool(lj.finished_summary(chosen.workdir, chosen.config, chosen.train_config))
-
-
-def _make(job: TableRequest, run: CellRun, load: _Data) -> Line:
+def _make(job: TableRequest, run: CellRun, load: _Load) -> Line:
     """Returns the ledger's line of a run, which is trained unless it is finished."""
     chosen = job.settings(run)
-    config, train_config = chosen.config, chosen.train_config
-    summary = lj.finished_summary(chosen.workdir, config, train_config)
+    summary = chosen.finished()
     if summary:
         finished = os.path.getmtime(os.path.join(chosen.workdir, "result.json"))
         job.say(f"was finished before in {chosen.workdir}")
@@ -157,7 +160,15 @@ def _make(job: TableRequest, run: CellRun, load: _Data) -> Line:
             summary = console.train(chosen, data, quiet=job.quiet).summary
         except lj.DivergedError as error:
             job.say(str(error))
-            summary = _diverged(str(error), chosen, data, time.time() - started)
+            # What follows the reason is advice, and the folder on this machine.
+            reason = str(error).split(";")[0]
+            summary = {  # as result.json would have it
+                "runs": [{"seed": run[1], "test_error_percent": None, "reason": reason}],
+                "config": describe_run(chosen.config, chosen.train_config, data),
+                "versions": environment.versions(),
+                "device": environment.device(),
+                "wall_seconds": round(time.time() - started, 1),
+            }
         finished = time.time()
     line = _line(run, summary, finished)
     if run_of(line) != (identity(run[0]), run[1]):
@@ -178,33 +189,6 @@ def _line(run: CellRun, summary: dict[str, Any], finished: float) -> Line:
     }
 
 
-def _diverged(reason: str, chosen: Settings, data: lj.Dataset, seconds: float) -> dict[str, Any]:
-    """Returns what result.json would contain."""
-    # The rest is advice, and the folder on this machine.
-    reason = reason.split(";")[0]
-    seed = chosen.train_config.seed
-    return {
-        "runs": [{"seed": seed, "test_error_percent": None, "reason": reason}],
-        "config": describe_run(chosen.config, chosen.train_config, data),
-        "versions": environment.versions(),
-        "device": environment.device(),
-        "wall_seconds": round(seconds, 1),
-    }
-
-
-class _Data:
-    """Loads each data set once, when it is first needed."""
-
-    def __init__(self, data_dir: str | None):
-        self.data_dir = data_dir
-        self.loaded: dict[str, lj.Dataset] = {}
-
-    def __call__(self, name: str) -> lj.Dataset:
-        if name not in self.loaded:
-            self.loaded[name] = lj.data.load(name, data_dir=self.data_dir)
-        return self.loaded[name]
-
-
 @contextmanager
 def _own_signals() -> Iterator[None]:
     """Restores the handlers of Ctrl-C and SIGTERM, which training replaces."""
@@ -215,12 +199,10 @@ def _own_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        now = {number: signal.getsignal(number) for number in before}
-        late = [n for n in now if now[n] is signal.SIG_DFL and before[n] is not signal.SIG_DFL]
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for number in late:
-        signal.raise_signal(number)
+        now = {number: signal.signal(number, handler) for number, handler in before.items()}
+    for number, handler in before.items():
+        if now[number] is signal.SIG_DFL and handler is not signal.SIG_DFL:
+            signal.raise_signal(number)
 
 
 def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterator[list[CellRun]]:
@@ -237,40 +219,3 @@ def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterat
                 together = found[start : start + most]
                 if parallel.seeds_at_once(len(together)):
                     yield together
-
-
-def group_settings(runs: list[CellRun], workdir: str, parallel: lj.Parallel) -> Settings:
-    """Describes a group as the training commands do."""
-    (cell, first), (_, last) = runs[0], runs[-1]
-    folder = os.path.join(workdir, f"{cell.folder(first)}-{last}")
-    own = cell.settings(first)
-    return Settings(cell.preset, cell.config, own, "", folder, len(runs), parallel)
-
-
-def train_group(
-    runs: list[CellRun],
-    chosen: Settings,
-    load: Callable[[str], lj.Dataset],
-    line: Callable[[CellRun, dict, float], Line],
-    quiet: bool,
-) -> list[Line]:
-    """Returns the ledger's lines of a group, which is trained unless it is finished."""
-    data = load(chosen.preset.dataset)
-    summary = lj.finished_summary(
-        chosen.workdir, chosen.config, chosen.train_config, chosen.num_seeds
-    )
-    if summary is None:
-        summary = console.train(chosen, data, quiet=quiet).summary
-    finished = time.time()
-    own_share = round(summary["wall_seconds"] / len(runs), 1)
-    return [
-        # Each is written as the run of its own that it is.
-        line(
-            run,
-            summary
-            | {"config": describe_run(run[0].config, run[0].settings(run[1]), data)}
-            | {"wall_seconds": own_share},
-            finished,
-        )
-        for run in runs
-    ]
