@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ladder_jax.storage.read_run import mean_text
 from paper_tables.render import (
     NONE,
     OURS,
     Report,
     changes,
     difference_text,
-    ours_text,
     paper_text,
     share_text,
     sources,
@@ -127,7 +127,7 @@ def _numbers(axes: Any, rows: list[Row], left: float) -> None:
     for x, head, _ in _COLUMNS:
         write(x, -0.95, head, weight="bold")
     for at, row in enumerate(rows):
-        ours = f"{ours_text(row)} ({row.runs})" if row.runs else NONE
+        ours = f"{mean_text(row.errors())} ({row.runs})" if row.runs else NONE
         texts = (paper_text(row), ours, share_text(row), difference_text(row))
         for (x, _, colour), text in zip(_COLUMNS, texts, strict=True):
             write(x, at, text, color=colour)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ladder_jax.config import STATISTICS
-from ladder_jax.storage.read_run import percent
+from ladder_jax.storage.read_run import mean_text, percent
 from paper_tables.results import LIMIT, Row
 
 OURS, *OTHERS = STATISTICS
@@ -42,10 +42,9 @@ def changes(rows: list[Row]) -> str:
     """Returns a sentence on settings that are not the paper's, or an empty string."""
     texts = []
     for name in dict.fromkeys(name for row in rows for name in row.cell.changes):
-        own = {row.cell.changes[name] for row in rows if name in row.cell.changes}
-        paper = {
-            getattr(row.cell.preset.train_config, name) for row in rows if name in row.cell.changes
-        }
+        cells = [row.cell for row in rows if name in row.cell.changes]
+        own = {cell.changes[name] for cell in cells}
+        paper = {getattr(cell.preset.train_config, name) for cell in cells}
         texts.append(f"{name} {_some(own)} (paper: {_some(paper)})")
     return f"**Not the paper's settings: {', '.join(texts)}.**" if texts else ""
 
@@ -54,18 +53,13 @@ def paper_text(row: Row) -> str:
     """Returns the published number like ``1.06 ± 0.37 (40)``, with * if not the paper's."""
     cell = row.cell
     star = " *" if cell.source else ""
-    return f"{spread(*cell.paper)} ({cell.paper_runs}){star}" if cell.paper else NONE
+    return f"{percent(*cell.paper)} ({cell.paper_runs}){star}" if cell.paper else NONE
 
 
 def sources(rows: list[Row]) -> str:
     """Returns what the * means, or an empty string."""
     found = {row.cell.source for row in rows if row.cell.source}
     return f"* {_some(found)}" if found else ""
-
-
-def ours_text(row: Row) -> str:
-    """Returns our mean and standard deviation."""
-    return spread(row.mean(), row.std)
 
 
 def difference_text(row: Row) -> str:
@@ -78,13 +72,6 @@ def share_text(row: Row) -> str:
     """Returns the share of runs above the limit."""
     share = row.share_above
     return NONE if share is None else f"{share:.3g} %"
-
-
-def spread(mean: float | None, std: float | None) -> str:
-    """Returns text like ``1.06 ± 0.37``, or one number without a standard deviation."""
-    if mean is None:
-        return NONE
-    return percent(mean, std)
 
 
 def _table(rows: list[Row]) -> str:
@@ -106,15 +93,16 @@ def _padded(line: list[str], widths: list[int]) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     """Returns a line of the table."""
+    others = [row.mean(kind) for kind in OTHERS]
     return [
         row.cell.name,
         str(row.cell.train_config.labels),
         paper_text(row),
-        ours_text(row),
+        mean_text(row.errors()),
         str(row.runs),
         share_text(row),
         difference_text(row),
-        *(spread(row.mean(kind), None) for kind in OTHERS),
+        *(NONE if mean is None else percent(mean) for mean in others),
     ]
 
 
