@@ -19,11 +19,10 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 from cli import console
-from cli.flags import devices
+from cli.flags import devices, given
 from paper_tables.cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
 from paper_tables.figure import write_figure
 from paper_tables.render import markdown
@@ -61,7 +60,7 @@ def define() -> flags.FlagValues:
 def main(values: flags.FlagValues) -> None:
     """Runs what is missing and writes the table, and exits with status 1 on a user's mistake."""
     console.parse(values, __doc__ or "")
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         job = make_job(values)
         if values.dry_run:
@@ -83,7 +82,7 @@ def main(values: flags.FlagValues) -> None:
 def make_job(values: flags.FlagValues) -> TableRequest:
     """Converts parsed flags to a request for a table."""
     table = get_table(values.table)
-    cells = with_changes(table.cells(), _changes(values))
+    cells = with_changes(table.cells(), given(values, OVERRIDES))
     chosen = select(cells, values.cells)
     seeds = None if values.seeds is None else parse_seeds(values.seeds)
     asked = [
@@ -92,8 +91,8 @@ def make_job(values: flags.FlagValues) -> TableRequest:
         for number, seed in enumerate(seeds or range(1, cell.default_runs + 1))
     ]
     asked.sort(key=lambda run: run[0])  # the first seed of every cell comes first
-    given = ("table", "cells", "seeds", *OVERRIDES)
-    words = [f"--{name}={values[name].value}" for name in given if values[name].value is not None]
+    asked_for = given(values, ("table", "cells", "seeds", *OVERRIDES))
+    words = [f"--{name}={value}" for name, value in asked_for.items()]
     command = shlex.join(["python", "experiments/tables.py", *words])
     return TableRequest(
         title=table.title,
@@ -109,11 +108,6 @@ def make_job(values: flags.FlagValues) -> TableRequest:
     )
 
 
-def _changes(values: flags.FlagValues) -> dict[str, int]:
-    """Returns the settings that the command line changes in all cells."""
-    return {name: values[name].value for name in OVERRIDES if values[name].value is not None}
-
-
 def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
     """Returns the paths of the Markdown and the PNG file, in a folder that is writable."""
     folder = Path(values.out)
@@ -124,7 +118,7 @@ def table_files(values: flags.FlagValues) -> tuple[Path, Path]:
     except OSError as error:
         raise lj.RunError(f"out={folder}: cannot be written ({error.strerror})") from None
     stem = f"table{values.table}" if values.table.isdigit() else values.table
-    stem += suffix(_changes(values))
+    stem += suffix(given(values, OVERRIDES))
     return folder / f"{stem}.md", folder / f"{stem}.png"
 
 
@@ -174,11 +168,6 @@ def _ranges(seeds: list[int]) -> str:
         else:
             groups.append([seed])
     return ", ".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else str(g[0]) for g in groups)
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    """Exits with the status of a signal."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
