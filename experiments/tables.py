@@ -127,16 +127,12 @@ def write(job: TableRequest, text_file: Path, figure_file: Path | None = None) -
     with job.ledger.locked():  # or another process could write an older table over it
         report = job.report()
         text = markdown(report)
-        partial = text_file.with_name(f".{text_file.name}.partial")
+        lj.plots.write_whole(text_file, text)
         try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, text_file)
             if figure_file:
                 write_figure(report, figure_file)
         except ModuleNotFoundError as error:
             job.say(f'no picture: {error.name} is missing; pip install -e ".[plots]"')
-        except OSError as error:
-            raise lj.RunError(f"{text_file}: cannot be written ({error.strerror})") from None
     return text
 
 

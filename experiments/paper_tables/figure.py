@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from ladder_jax import plots
 from ladder_jax.storage.read_run import mean_text
 from paper_tables.render import (
     NONE,
@@ -28,15 +28,12 @@ _COLUMNS = (
     (0.988, "difference", "black"),
 )
 _RIGHT, _PER_LETTER = 0.545, 0.0083  # right end of the chart; width of a letter in cell names
-_DPI = 150
 _NAMES = ("paper, mean ± std", "ours, mean ± std", "ours, single runs")
 
 
 def write_figure(report: Report, path: Path) -> None:
     """Writes the picture as a PNG file."""
-    partial = path.with_name(f".{path.name}.partial")
-    draw_figure(report).savefig(partial, format="png", dpi=_DPI)
-    os.replace(partial, path)
+    plots.save(draw_figure(report), path)
 
 
 def draw_figure(report: Report) -> Any:
