@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 import ladder_jax as lj
-from cli.flags import Settings, check_known, help_text, settings
+from cli.flags import Settings, help_text, settings
 from cli.hosts import all_have, check_flags, join
 from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
@@ -28,7 +28,6 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
     parse(values, about)
     try:
         chosen = settings(dataset, values)
-        check_known(dataset, chosen)
         check_flags(values)
         if values.dry_run:
             print(describe(chosen))

@@ -142,12 +142,7 @@ def define(dataset: str, labels: str) -> flags.FlagValues:
         taken = {*values, *first, *_WITHOUT_FLAG}
         others = [field.name for field in dataclasses.fields(kind) if field.name not in taken]
         Group(values, heading).settings(*first, *others)
-    _define_running(Group(values, "Devices and run folder"))
-    return values
-
-
-def _define_running(group: Group) -> None:
-    """Defines the flags of devices and the run folder."""
+    group = Group(values, "Devices and run folder")
     group.flag(str, "devices", None, "Number or all (default: 1; several seeds: all).")
     group.flag(str, "parallel", "jit", "How several devices share a run: jit or pmap.")
     group.flag(str, "seed_mode", "auto", "Several seeds at once (vmap), sequential, or auto.")
@@ -164,13 +159,17 @@ def _define_running(group: Group) -> None:
     group.flag(bool, "report", True, "Leave pictures and a report in the run folder.")
     group.flag(bool, "tensorboard", False, "Metrics for TensorBoard too, in the run folder.")
     group.flag(int, "keep", lj.KEEP, "How many of the newest checkpoints stay.")
+    return values
 
 
 def settings(dataset: str, values: flags.FlagValues) -> Settings:
     """Returns the configuration that parsed flags describe."""
     labels = _count("labels", values.labels)
     preset = lj.presets.for_labels(dataset, values.model, labels)
-    config = dataclasses.replace(preset.config, **_network(preset, values))
+    network = given(values, [field.name for field in dataclasses.fields(lj.LadderConfig)])
+    if "layers" in network:
+        network = _other_layers(preset, network.pop("layers")) | network
+    config = dataclasses.replace(preset.config, **network)
     training = given(values, [field.name for field in dataclasses.fields(lj.TrainConfig)])
     train_config = dataclasses.replace(preset.train_config, **training)
     note = "" if preset.labels == labels else f"settings of the {preset.labels}-label row"
@@ -182,6 +181,10 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
     saving = {name: values[name].value for name in ("resume", "checkpoint_every", "keep")}
     for name in ("checkpoint_every", "keep"):
         whole(name, saving[name], 1)
+    # These facts are known before the data are loaded.
+    facts = lj.presets.DATASETS[dataset]
+    check_classes(config, dataset, facts.classes)
+    check_counts(train_config.labels, train_config.validation, facts.classes, facts.rows)
     return Settings(
         preset,
         config,
@@ -193,21 +196,6 @@ def settings(dataset: str, values: flags.FlagValues) -> Settings:
         saving,
         values.tensorboard,
     )
-
-
-def check_known(dataset: str, chosen: Settings) -> None:
-    """Checks the configuration against the facts that are known before the data are loaded."""
-    facts, training = lj.presets.DATASETS[dataset], chosen.train_config
-    check_classes(chosen.config, dataset, facts.classes)
-    check_counts(training.labels, training.validation, facts.classes, facts.rows)
-
-
-def _network(preset: lj.presets.Preset, values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the fields of the network that flags change."""
-    network = given(values, [field.name for field in dataclasses.fields(lj.LadderConfig)])
-    if "layers" in network:
-        network = _other_layers(preset, network.pop("layers")) | network
-    return network
 
 
 def _other_layers(preset: lj.presets.Preset, text: str) -> dict[str, Any]:
