@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from absl import flags
 
@@ -31,9 +30,15 @@ def join(values: flags.FlagValues, workdir: str) -> None:
         f"the processes did not find each other: not {count} came within five minutes, or two "
         "have the same process_id (JAX gave up, see above)"
     )
-    with _ended_by_signals():
+    # JAX waits in C++, where Python's handlers do not run; there is nothing to save yet.
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in stops}
+    try:
         given = (values.coordinator, values.num_processes, values.process_id)
         lj.hosts.initialize(*given, values.heartbeat_seconds)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     kept = lj.hosts.kept_in(workdir)
     say_when_aborted(lj.hosts.lost_peer("JAX gave up, see above", kept))
 
@@ -42,20 +47,6 @@ def all_have(found: bool, workdir: str) -> bool:
     """Returns whether ``found`` is true in all processes, each of which has to call this."""
     with lj.hosts.naming_lost_peers(lj.hosts.kept_in(workdir)):
         return not lj.hosts.any_process(not found)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Restores the default action of signals for the duration of the block."""
-    # JAX waits in C++, where Python's handlers do not run; there is nothing to save yet.
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, signal.SIG_DFL)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)

@@ -12,21 +12,17 @@ import ladder_jax as lj
 SECONDS_BETWEEN_LINES = 60
 
 
-def _shown(metrics: dict[str, Any]) -> dict[str, float]:
-    """Returns the costs of an epoch and, with validation rows, the error."""
-    names = sorted(
-        (name for name in metrics if name.startswith("cost/")),
-        key=lambda name: (name != "cost/total", name != "cost/supervised", name),
-    )
-    shown = {name.removeprefix("cost/"): metrics[name] for name in names}
-    if "validation_error_percent" in metrics:
-        shown["validation error %"] = metrics["validation_error_percent"]
-    return shown
-
-
-def _cost_text(costs: dict[str, float]) -> str:
-    """Returns costs as text."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in costs.items())
+def _cost_text(progress: lj.Progress, brief: bool = False) -> str:
+    """Returns the costs, in brief without those of layers, and any validation error as text."""
+    # Within an epoch the costs are those of the last steps, at its end those of the whole epoch.
+    line = progress.metrics or {f"cost/{name}": cost for name, cost in progress.costs.items()}
+    names = ["total", "supervised"]
+    if not brief:
+        names += sorted(progress.costs.keys() - names)
+    shown = {name: line[f"cost/{name}"] for name in names}
+    if "validation_error_percent" in line:
+        shown["validation error %"] = line["validation_error_percent"]
+    return ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
 
 
 def _seed_text(progress: lj.Progress) -> str:
@@ -52,10 +48,8 @@ class Lines:
             print(f"{_seed_text(progress)}went on after step {before}", flush=True)
         if line is None:
             if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
-                costs = {f"cost/{name}": value for name, value in progress.costs.items()}
-                text = _cost_text(_shown(costs))
                 step = f"step {progress.step}/{progress.steps}"
-                print(f"{_seed_text(progress)}{step}: {text}", flush=True)
+                print(f"{_seed_text(progress)}{step}: {_cost_text(progress)}", flush=True)
                 self.printed = time.monotonic()
             return
         epochs = progress.steps * line["epoch"] // progress.step
@@ -64,7 +58,7 @@ class Lines:
         speed = per_epoch * progress.rows / max(seconds, 1e-9)
         left = (epochs - line["epoch"]) * seconds
         print(
-            f"{_seed_text(progress)}epoch {line['epoch']}/{epochs}: {_cost_text(_shown(line))}; "
+            f"{_seed_text(progress)}epoch {line['epoch']}/{epochs}: {_cost_text(progress)}; "
             f"{speed:.0f} examples/s, {_duration(left)} left"
             + (" (less: this epoch compiled)" if self.first else ""),
             flush=True,
@@ -96,11 +90,8 @@ class Bar:
                 bar_format="{desc} {percentage:3.0f}%|{bar:10}| {remaining} left, "
                 "{rate_fmt}{postfix}",
             )
-        costs = {f"cost/{name}": progress.costs[name] for name in ("total", "supervised")}
-        shown = _shown(costs | (progress.metrics or {}))
-        brief = {name: value for name, value in shown.items() if "denoising" not in name}
         self.bar.set_description_str(_seed_text(progress).rstrip(": "), refresh=False)
-        self.bar.set_postfix_str(_cost_text(brief), refresh=False)
+        self.bar.set_postfix_str(_cost_text(progress, brief=True), refresh=False)
         self.bar.update(chunk)
 
     def close(self) -> None:
