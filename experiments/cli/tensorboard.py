@@ -21,7 +21,7 @@ class Mirror:
             problem = "needs tensorboardX: pip install tensorboardX (or the extra tensorboard)"
             raise lj.ConfigError("tensorboard", "true", problem) from None
         self._writer_of, self._metrics = SummaryWriter, Path(workdir, "metrics.jsonl")
-        self._folder, self._started = Path(workdir, "tensorboard"), False
+        self._folder = Path(workdir, "tensorboard")
         self._writers: dict[int, Any] = {}
         self._done: dict[int, int] = {}
 
@@ -34,9 +34,8 @@ class Mirror:
         """Writes what is new; for a finished run this is everything."""
         with while_writing(self._folder):
             # Each process writes the folder from the first epoch on: it has only metrics.jsonl.
-            if not self._started and self._folder.is_dir():
+            if not self._writers and self._folder.is_dir():
                 shutil.rmtree(self._folder)
-            self._started = True
             for seed, lines in files.read_metrics(self._metrics).items():
                 self._write(seed, lines)
 
@@ -47,12 +46,9 @@ class Mirror:
 
     def _write(self, seed: int, lines: list[dict[str, Any]]) -> None:
         """Writes the lines of a seed that are not written yet."""
-        done = self._done.get(seed, 0)
-        if done == len(lines):
-            return
         if seed not in self._writers:
             self._writers[seed] = self._writer_of(str(self._folder / f"seed{seed}"))
-        for line in lines[done:]:
+        for line in lines[self._done.get(seed, 0) :]:
             for name, value in line.items():
                 if name not in ("seed", "epoch"):
                     self._writers[seed].add_scalar(name, value, line["epoch"])
