@@ -44,5 +44,4 @@ if __name__ == "__main__":
     try:
         main()
     except lj.LadderError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        console.fail(str(error))

@@ -42,13 +42,15 @@ def main(values: flags.FlagValues) -> None:
     (run,) = console.parse(values, __doc__, words=("RUN",))
     try:
         kinds = lj.STATISTICS if values.statistics is None else (values.statistics,)
-        if unknown := [kind for kind in kinds if kind not in lj.STATISTICS]:
+        if values.statistics not in (None, *lj.STATISTICS):
             problem = f"is one of {', '.join(lj.STATISTICS)}"
-            raise lj.ConfigError("statistics", unknown[0], problem)
+            raise lj.ConfigError("statistics", values.statistics, problem)
         models = [lj.load(run, seed) for seed in seeds_of(run)]
-        data = data_of(folder_of(run), values.data_dir)
+        folder = folder_of(run)
+        data = data_of(folder, values.data_dir)
         rows = values.rows or ("validation" if models[0].train_config.validation else "test")
-        if rows != "test" and _has_own_split(folder_of(run)):
+        own_split = "split" in json.loads((folder / "config.json").read_text())["data"]
+        if rows != "test" and own_split:
             raise lj.RunError(
                 f"{run}: its {rows} rows were the caller's own choice; give --rows=test"
             )
@@ -81,11 +83,6 @@ def data_of(run: Path, data_dir: str | None) -> lj.Dataset:
     if data.fingerprint() != known.get("sha256"):
         raise lj.RunError(f"{run}: was trained on other data than these {data.name} files")
     return data
-
-
-def _has_own_split(run: Path) -> bool:
-    """Returns whether the caller chose the run's rows."""
-    return "split" in json.loads((run / "config.json").read_text())["data"]
 
 
 def _errors(
