@@ -50,10 +50,6 @@ class Cell:
     default_runs: int  # of our own
     source: str = ""  # where the number is from, if not from the paper, or how it differs
 
-    def settings(self, seed: int) -> lj.TrainConfig:
-        """Returns the training settings of the run with that seed."""
-        return dataclasses.replace(self.train_config, seed=seed)
-
     @property
     def changes(self) -> dict[str, Any]:
         """Settings that are not the paper's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import itertools
@@ -60,7 +61,8 @@ class TableRequest:
         """Describes a run as the training commands do."""
         cell, seed = run
         folder = os.path.join(self.workdir, cell.folder(seed))
-        return Settings(cell.preset, cell.config, cell.settings(seed), "", folder)
+        train_config = dataclasses.replace(cell.train_config, seed=seed)
+        return Settings(cell.preset, cell.config, train_config, "", folder)
 
     def say(self, text: str) -> None:
         """Prints, unless the command is quiet."""
