@@ -90,29 +90,28 @@ def train(chosen: Settings, data: lj.Dataset, quiet: bool) -> lj.Result:
         )
 
 
-def _ways(chosen: Settings, data: lj.Dataset) -> tuple[str, ...]:
-    """Returns lines on the devices, the kind of training, and settings without effect there."""
+def _ways(chosen: Settings, data: lj.Dataset) -> str:
+    """Returns the devices, the kind of training, and a setting without effect there, in words."""
     training, runs = chosen.train_config, with_seeds(chosen.train_config, chosen.num_seeds)
     at_once = trained_at_once(chosen.parallel, runs, data)
     layout = chosen.parallel.layout(len(runs) if at_once else 1)
-    devices = environment.device(layout.devices)
-    several = f", {len(runs)} seeds at once" if at_once else f", {layout.kind}"
-    ways = [devices + several if at_once or len(layout.devices) > 1 else devices]
+    text = f"; {environment.device(layout.devices)}"
+    if at_once:
+        text += f", {len(runs)} seeds at once"
+    elif len(layout.devices) > 1:
+        text += f", {layout.kind}"
     if layout.devices[0].platform == "cpu" and training.matmul_precision != "float32":
-        ways.append(f"matmul_precision={training.matmul_precision} has no effect on CPUs")
-    return tuple(ways)
+        text += f"\nmatmul_precision={training.matmul_precision} has no effect on CPUs"
+    return text
 
 
 @contextmanager
-def training(
-    quiet: bool, mirror: Mirror | None = None, ways: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
+def training(quiet: bool, mirror: Mirror | None = None, ways: str = "") -> Iterator[dict[str, Any]]:
     """Yields keywords that make a training call show progress and, when stopped, save its state."""
     stop = _StopOnSignal()
     show = None if quiet else Bar() if _on_terminal() else Lines()
     if show:
-        first = "preparing the data, compiling the training step"
-        print("; ".join([first, *ways[:1]]), *ways[1:], sep="\n", flush=True)
+        print(f"preparing the data, compiling the training step{ways}", flush=True)
     try:
         told = [one for one in (show, mirror) if one]
         on_progress = (lambda progress: [one(progress) for one in told]) if told else None

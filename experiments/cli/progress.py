@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
-
-import numpy as np
 
 import ladder_jax as lj
 
@@ -102,6 +101,6 @@ class Bar:
 
 def _duration(seconds: float) -> str:
     """Returns seconds as text."""
-    minutes, seconds = divmod(int(np.ceil(seconds)), 60)
+    minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
