@@ -26,7 +26,7 @@ from cli.flags import devices, given
 from paper_tables.cells import OVERRIDES, get_table, parse_seeds, select, suffix, with_changes
 from paper_tables.figure import write_figure
 from paper_tables.render import markdown
-from paper_tables.runs import TableRequest, run_missing
+from paper_tables.runs import TableRequest, consecutive, run_missing
 
 import ladder_jax as lj
 from ladder_jax.errors import whole
@@ -157,12 +157,7 @@ def to_do(job: TableRequest) -> str:
 
 def _ranges(seeds: list[int]) -> str:
     """Returns seeds as text, such as 1-3, 5."""
-    groups: list[list[int]] = []
-    for seed in sorted(seeds):
-        if groups and seed == groups[-1][-1] + 1:
-            groups[-1].append(seed)
-        else:
-            groups.append([seed])
+    groups = consecutive(seeds)
     return ", ".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else str(g[0]) for g in groups)
 
 

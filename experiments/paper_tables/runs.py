@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -209,15 +208,20 @@ def _own_signals() -> Iterator[None]:
 
 def group_seeds(runs: list[CellRun], parallel: lj.Parallel, most: int) -> Iterator[list[CellRun]]:
     """Yields runs of one cell with consecutive seeds, two to ``most`` of them; none on a CPU."""
-    cells: dict[str, list[CellRun]] = {}
-    for run in runs:
-        cells.setdefault(run[0].name, []).append(run)
-    for own in cells.values():
-        own.sort(key=lambda run: run[1])
-        numbered = itertools.groupby(enumerate(own), key=lambda item: item[1][1] - item[0])
-        for _, consecutive in numbered:
-            found = [run for _, run in consecutive]
-            for start in range(0, len(found), most):  # ``most`` limits the memory of a program
-                together = found[start : start + most]
+    for cell in {cell.name: cell for cell, _ in runs}.values():
+        for seeds in consecutive(seed for own, seed in runs if own.name == cell.name):
+            for start in range(0, len(seeds), most):  # ``most`` limits the memory of a program
+                together = [(cell, seed) for seed in seeds[start : start + most]]
                 if parallel.seeds_at_once(len(together)):
                     yield together
+
+
+def consecutive(seeds: Iterable[int]) -> list[list[int]]:
+    """Returns the seeds in order, those without a gap between them as one list."""
+    groups: list[list[int]] = []
+    for seed in sorted(seeds):
+        if groups and seed == groups[-1][-1] + 1:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    return groups
