@@ -76,7 +76,7 @@ def test_files_of_a_newer_version_say_so(run, tmp_path):
 
 def test_unfinished_run_and_weights_of_another_network_say_so(run, tmp_path):
     folder, _, _ = run
-    with pytest.raises(lj.RunError, match="has no config.json; give the folder of a finished run"):
+    with pytest.raises(lj.RunError, match=r"has no config.json; give the folder of a finished run"):
         lj.load(tmp_path)
     shutil.copy(folder / "config.json", tmp_path)
     with pytest.raises(lj.RunError, match="give the folder of a finished run, or finish this one"):
