@@ -21,12 +21,12 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ladder_jax.data.dataset import Dataset, check_preprocessing
+from ladder_jax.data.dataset import Array, Dataset, check_preprocessing
 from ladder_jax.errors import DataError
 
 NORM = 55.0
@@ -34,8 +34,6 @@ REGULARISATION = 0.1
 
 _BLOCK = 5000  # rows that are float64 at one time: 123 MB for CIFAR-10
 _FORMAT = 1  # of the cached numbers: increase it with any change of what is fitted
-
-Array = npt.NDArray[Any]
 
 
 class Whitening(NamedTuple):
@@ -67,7 +65,19 @@ class Preparation(NamedTuple):
         Raises:
           DataError: the rows have another shape.
         """
-        return np.asarray(x) if self.whitening is None else _apply(self.whitening, self.shape, x)
+        x = np.asarray(x)
+        if self.whitening is None:
+            return x
+        if x.shape[1:] != self.shape:
+            expected = ", ".join(["rows", *map(str, self.shape)])
+            raise DataError(f"x: shape {x.shape}, expected raw rows of the data set, ({expected})")
+        result = np.empty(x.shape, dtype=np.float32)
+        for start in range(0, len(x), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            x_NxD = contrast_normalize(x[block])
+            x_NxD -= self.whitening.mean
+            result[block] = (x_NxD @ self.whitening.matrix).reshape(-1, *self.shape)
+        return result
 
 
 def contrast_normalize(x: npt.ArrayLike, norm: float = NORM) -> Array:
@@ -162,13 +172,11 @@ def prepare(
         return data, Preparation()
     rows = _sorted_rows(training_rows, len(data.x_train))
     raw = data.x_train if len(rows) == len(data.x_train) else data.x_train[rows]
-    folder = cache_folder(cache_dir)
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ladder_jax"
+    folder = Path(cache_dir or os.environ.get("LADDER_CACHE_DIR") or default)
     key = _key(raw)
-    size = math.prod(data.input_shape)
-    stored = load_whitening(folder, key, size)
-    if stored is not None:
-        whitening = Whitening(*stored)
-    else:
+    whitening = load_whitening(folder, key, math.prod(data.input_shape))
+    if whitening is None:
         whitening = fit_whitening(raw, before=contrast_normalize)
         save_whitening(folder, key, *whitening)
     transform = Preparation(whitening, data.input_shape)
@@ -177,21 +185,6 @@ def prepare(
         data, x_train=transform(data.x_train), x_test=x_test, scale=1.0, preprocessing=None
     )
     return done, transform
-
-
-def _apply(whitening: Whitening, shape: tuple[int, ...], x: npt.ArrayLike) -> Array:
-    """Returns raw rows as whitened float32 rows, computed in blocks."""
-    x = np.asarray(x)
-    if x.shape[1:] != shape:
-        expected = ", ".join(["rows", *map(str, shape)])
-        raise DataError(f"x: shape {x.shape}, expected raw rows of the data set, ({expected})")
-    result = np.empty(x.shape, dtype=np.float32)
-    for start in range(0, len(x), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        x_NxD = contrast_normalize(x[block])
-        x_NxD -= whitening.mean
-        result[block] = (x_NxD @ whitening.matrix).reshape(-1, *shape)
-    return result
 
 
 def _sorted_rows(training_rows: npt.ArrayLike, available: int) -> Array:
@@ -214,16 +207,8 @@ def _key(raw: Array) -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """Returns the given cache folder, or the default of ``prepare``."""
-    own = given or os.environ.get("LADDER_CACHE_DIR")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ladder_jax"
-
-
-def load_whitening(folder: Path, key: str, size: int) -> tuple[Array, Array] | None:
-    """Returns the mean (size,) and matrix (size, size) of `key`, or None if absent or damaged."""
+def load_whitening(folder: Path, key: str, size: int) -> Whitening | None:
+    """Returns the fit under `key` for rows of `size` numbers, or None if absent or damaged."""
     try:
         with _path(folder, key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mean, matrix = stored["mean"], stored["matrix"]
@@ -232,7 +217,7 @@ def load_whitening(folder: Path, key: str, size: int) -> tuple[Array, Array] | N
     for array, shape in ((mean, (size,)), (matrix, (size, size))):
         if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
             return None
-    return mean, matrix
+    return Whitening(mean, matrix)
 
 
 def save_whitening(folder: Path, key: str, mean: Array, matrix: Array) -> None:
