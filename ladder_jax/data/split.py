@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data.dataset import Dataset
 from ladder_jax.errors import ConfigError
+from ladder_jax.layers import by
 
 Indices = npt.NDArray[np.int64]
 
@@ -85,8 +86,28 @@ def make_split(
 
 def check_counts(labels: int | str, validation: int, num_classes: int, available: int) -> None:
     """Raises a ConfigError if there are too few of the ``available`` labelled rows."""
-    _check_labels(labels, num_classes, available)
-    _check_validation(validation, labels, num_classes, available)
+    needed = num_classes
+    if labels != "all":
+        if isinstance(labels, str) or not _is_int(labels) or labels <= 0:
+            raise ConfigError("labels", labels, "must be a whole number above 0, or all")
+        if labels > available:
+            problem = f"only {available} training rows have a label; use fewer, or all"
+            raise ConfigError("labels", labels, problem)
+        if labels % num_classes:
+            below = labels // num_classes * num_classes
+            nearest = f"{below} or {below + num_classes}" if below else str(num_classes)
+            problem = f"a balanced subset needs a multiple of the {num_classes} classes"
+            raise ConfigError("labels", labels, f"{problem}; use {nearest}")
+        needed = int(labels)
+    if not _is_int(validation) or validation < 0:
+        raise ConfigError("validation", validation, "must be a whole number of at least 0")
+    if validation and validation > available - needed:
+        raise ConfigError(
+            "validation",
+            validation,
+            f"leaves fewer than {needed} of the {available} labelled rows for training; "
+            f"hold out at most {max(available - needed, 0)}",
+        )
 
 
 def _balanced(rows: Indices, y_train: npt.NDArray[Any], num_classes: int, labels: int) -> Indices:
@@ -108,40 +129,6 @@ def _balanced(rows: Indices, y_train: npt.NDArray[Any], num_classes: int, labels
     return rows[chosen]
 
 
-def _check_labels(labels: int | str, num_classes: int, available: int) -> None:
-    """Raises a ConfigError for a number of labels that is not possible."""
-    if labels == "all":
-        return
-    if isinstance(labels, str) or not _is_int(labels) or labels <= 0:
-        raise ConfigError("labels", labels, "must be a whole number above 0, or all")
-    if labels > available:
-        raise ConfigError(
-            "labels", labels, f"only {available} training rows have a label; use fewer, or all"
-        )
-    if labels % num_classes:
-        below = labels // num_classes * num_classes
-        nearest = f"{below} or {below + num_classes}" if below else str(num_classes)
-        raise ConfigError(
-            "labels",
-            labels,
-            f"a balanced subset needs a multiple of the {num_classes} classes; use {nearest}",
-        )
-
-
-def _check_validation(validation: int, labels: int | str, num_classes: int, available: int) -> None:
-    """Raises a ConfigError for a number of validation rows that is not possible."""
-    if not _is_int(validation) or validation < 0:
-        raise ConfigError("validation", validation, "must be a whole number of at least 0")
-    needed = num_classes if labels == "all" else int(labels)
-    if validation and validation > available - needed:
-        raise ConfigError(
-            "validation",
-            validation,
-            f"leaves fewer than {needed} of the {available} labelled rows for training; "
-            f"hold out at most {max(available - needed, 0)}",
-        )
-
-
 def _is_int(value: Any) -> bool:
     """Returns whether a value is an integer and not a bool."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -150,8 +137,8 @@ def _is_int(value: Any) -> bool:
 def check_fits(config: LadderConfig, data: Dataset) -> None:
     """Raises a ConfigError if the network does not fit the data's rows and classes."""
     if np.prod(data.input_shape) != np.prod(config.input_shape):
-        shape = "x".join(map(str, config.input_shape))
-        raise ConfigError("input_shape", shape, f"the rows of {data.name} are {data.input_shape}")
+        problem = f"the rows of {data.name} are {data.input_shape}"
+        raise ConfigError("input_shape", by(config.input_shape), problem)
     check_classes(config, data.name, data.num_classes)
 
 
@@ -182,9 +169,8 @@ def split_rows(train_config: TrainConfig, data: Dataset, own: Split | None = Non
 def _checked(split: Split, train_config: TrainConfig, data: Dataset) -> Split:
     """Returns the caller's split as int64 arrays if it fits the data and the settings."""
     names = ("train", "validation", "labelled")
-    split = Split(*(np.asarray(getattr(split, name)) for name in names))
-    for name in names:
-        rows = getattr(split, name)
+    lists = {name: np.asarray(getattr(split, name)) for name in names}
+    for name, rows in lists.items():
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise ConfigError(f"split.{name}", rows.dtype, "is a list of row numbers")
         if rows.size and not 0 <= rows.min() <= rows.max() < data.num_train:
@@ -192,7 +178,7 @@ def _checked(split: Split, train_config: TrainConfig, data: Dataset) -> Split:
             raise ConfigError(f"split.{name}", f"{rows.min()}…{rows.max()}", problem)
         if name != "train" and rows.size and data.y_train[rows].min() < 0:
             raise ConfigError(f"split.{name}", rows[data.y_train[rows] < 0][0], "has no label")
-    split = Split(*(getattr(split, name).astype(np.int64) for name in names))
+    split = Split(**{name: rows.astype(np.int64) for name, rows in lists.items()})
     if not np.isin(split.labelled, split.train).all():
         row = split.labelled[~np.isin(split.labelled, split.train)][0]
         raise ConfigError("split.labelled", row, "is not in split.train; it has to be")
