@@ -26,7 +26,12 @@ def fetch(
 ) -> list[Path]:
     """Returns local paths of files, from `manual_dir`, the cache or the network, in that order."""
     if manual_dir is not None:
-        _check_manual(Path(manual_dir).expanduser(), names)
+        folder = Path(manual_dir).expanduser()
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise DataError(
+                f"manual_dir={folder}: no {', '.join(missing)} there; put all files into it"
+            )
     ways_out = (
         f"put {', '.join(names)} into a folder and pass it as --data_dir (or LADDER_DATA_DIR), or "
         "connect to the network so that they are downloaded; "
@@ -90,15 +95,6 @@ def _download_dir() -> Path:
     """Returns the usual cache folder of tensorflow-datasets."""
     root = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(root).expanduser() / "downloads"
-
-
-def _check_manual(folder: Path, names: Sequence[str]) -> None:
-    """Raises a DataError if a file is missing in `manual_dir`."""
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"manual_dir={folder}: no {', '.join(missing)} there; put all files into it"
-        )
 
 
 def _check_reachable(url: str) -> None:

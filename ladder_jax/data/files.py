@@ -19,12 +19,14 @@ import os
 import zlib
 from collections.abc import Collection, Container, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from ladder_jax.data.dataset import Array
 from ladder_jax.errors import DataError
+from ladder_jax.layers import by
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
@@ -47,7 +49,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
             size = math.prod(shape)
             if size > min(capacity, _MAX_IDX_BYTES):
                 raise DataError(
-                    f"{path}: header announces {_by(shape)} = {size} bytes, more than the "
+                    f"{path}: header announces {by(shape)} = {size} bytes, more than the "
                     "file holds or than is sensible; truncated or damaged, fetch it again"
                 )
             content = _read_at_most(stream, size + 1)  # one more shows trailing bytes
@@ -61,7 +63,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         problem = "truncated" if len(content) < size else "there are trailing bytes"
         found = len(content) if len(content) < size else f"more than {size}"
         raise DataError(
-            f"{path}: {problem}: {_by(shape)} = {size} bytes announced, {found} found; "
+            f"{path}: {problem}: {by(shape)} = {size} bytes announced, {found} found; "
             "delete it and fetch it again"
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
@@ -85,7 +87,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[int, ...
         raise DataError(f"{path}: truncated inside the header; fetch it again")
     shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4"))
     if 0 in shape:
-        raise DataError(f"{path}: shape {_by(shape)} holds no values; fetch the original file")
+        raise DataError(f"{path}: shape {by(shape)} holds no values; fetch the original file")
     return shape
 
 
@@ -101,11 +103,6 @@ def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
     return content
 
 
-def _by(shape: tuple[int, ...]) -> str:
-    """Returns a shape as text, such as 28x28."""
-    return "x".join(str(size) for size in shape)
-
-
 CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-bin"
 
@@ -117,8 +114,6 @@ _MAX_CIFAR_BYTES = 60_000 * _CIFAR_RECORD  # no file holds more than the whole s
 _MAX_CIFAR_UNPACKED = (
     _MAX_CIFAR_BYTES + 2**26
 )  # nor does the archive; the rest is for text files and padding
-
-Array = npt.NDArray[Any]
 
 
 def find_cifar10(data_dir: Path) -> Path:

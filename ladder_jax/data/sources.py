@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ladder_jax.data import download
-from ladder_jax.data.dataset import Dataset, from_arrays
+from ladder_jax.data.dataset import Array, Dataset, from_arrays
 from ladder_jax.data.files import CIFAR10_ARCHIVE, find_cifar10, read_cifar10, read_idx
 from ladder_jax.errors import ConfigError, DataError
 from ladder_jax.presets import DATASETS
@@ -67,29 +66,35 @@ def load(name: str, data_dir: Folder | None = None, manual_dir: Folder | None = 
         data_dir = data_dir or os.environ.get("LADDER_DATA_DIR")
     folder = Path(data_dir).expanduser() if data_dir else None
     if name == "cifar10":
-        return _load_cifar10(folder, manual_dir or None)
+        if folder is not None:
+            path = find_cifar10(folder)
+        else:
+            [path] = download.fetch(name, _CIFAR10_URL, [CIFAR10_ARCHIVE], manual_dir or None)
+        return from_arrays(*read_cifar10(path), name=name, num_classes=10, preprocessing="gcn_zca")
     if folder is not None:
-        return _mnist(_find_mnist(folder))
-    names = [f"{file}.gz" for file in _MNIST_NAMES]
-    return _mnist(download.fetch("mnist", _MNIST_URL, names, manual_dir or None))
+        paths = _find_mnist(folder)
+    else:
+        names = [f"{file}.gz" for file in _MNIST_NAMES]
+        paths = download.fetch(name, _MNIST_URL, names, manual_dir or None)
+    train, test = _mnist_part(*paths[:2]), _mnist_part(*paths[2:])
+    return from_arrays(*train, *test, name=name, num_classes=10, scale=1 / 255)
 
 
 def _find_mnist(data_dir: Path) -> list[Path]:
     """Returns the paths of MNIST's four files in a folder or in its subfolder mnist."""
     if not data_dir.is_dir():
         raise DataError(f"data_dir={data_dir}: no such folder; give one that holds mnist/")
-    found: list[Path | None] = []
     for folder in (data_dir / "mnist", data_dir):
-        found = [_find_file(folder, name) for name in _MNIST_NAMES]
-        if any(found):
+        found = {name: path for name in _MNIST_NAMES if (path := _find_file(folder, name))}
+        if found:
             break
-    missing = [name for name, path in zip(_MNIST_NAMES, found, strict=True) if path is None]
+    missing = [name for name in _MNIST_NAMES if name not in found]
     if missing:
-        where = f"{folder}" if any(found) else f"{data_dir / 'mnist'} and {data_dir}"
+        where = f"{folder}" if found else f"{data_dir / 'mnist'} and {data_dir}"
         raise DataError(
             f"data_dir={data_dir}: no {', '.join(missing)} (.gz or not) in {where}; put them there"
         )
-    return [path for path in found if path is not None]
+    return list(found.values())
 
 
 def _find_file(folder: Path, name: str) -> Path | None:
@@ -99,16 +104,7 @@ def _find_file(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _mnist(paths: list[Path]) -> Dataset:
-    """Reads MNIST from the paths of its four files."""
-    x_train, y_train = _mnist_part(paths[0], paths[1])
-    x_test, y_test = _mnist_part(paths[2], paths[3])
-    return from_arrays(
-        x_train, y_train, x_test, y_test, name="mnist", num_classes=10, scale=1 / 255
-    )
-
-
-def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _mnist_part(images_path: Path, labels_path: Path) -> tuple[Array, Array]:
     """Reads and checks the images and labels of the training or the test set."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim == 1 and labels.ndim == 3:
@@ -131,15 +127,6 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[Any],
             "fetch the original file"
         )
     return images[..., None], labels
-
-
-def _load_cifar10(folder: Path | None, manual_dir: Folder | None) -> Dataset:
-    """Reads CIFAR-10 from a folder, or downloads it."""
-    if folder is not None:
-        path = find_cifar10(folder)
-    else:
-        path = download.fetch("cifar10", _CIFAR10_URL, [CIFAR10_ARCHIVE], manual_dir)[0]
-    return from_arrays(*read_cifar10(path), name="cifar10", num_classes=10, preprocessing="gcn_zca")
 
 
 def _load_digits() -> Dataset:
@@ -165,7 +152,7 @@ def _load_digits() -> Dataset:
     )
 
 
-def _stratified(labels: npt.NDArray[Any], rows: int) -> npt.NDArray[np.bool_]:
+def _stratified(labels: Array, rows: int) -> npt.NDArray[np.bool_]:
     """Returns a mask of `rows` rows that has each class in proportion, by largest remainders."""
     counts = np.bincount(labels)
     quotas, remainders = np.divmod(counts * rows, len(labels))
