@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from numbers import Integral
 from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -24,19 +23,18 @@ from sklearn.utils.validation import (
 
 from ladder_jax.config import LadderConfig, TrainConfig
 from ladder_jax.data import from_arrays
+from ladder_jax.data.dataset import Array
 from ladder_jax.errors import ConfigError, DataError
 from ladder_jax.estimator import files as classifier_file
 from ladder_jax.estimator import padding as buckets
 from ladder_jax.estimator.defaults import LABELLED_BATCH_SIZE, STEPS, configs
 from ladder_jax.estimator.labels import as_array, has_label, known_labels, warn_of_signs
-from ladder_jax.estimator.scaling import Scaling, fit_scaling
+from ladder_jax.estimator.scaling import fit_scaling
 from ladder_jax.train.evaluation import PREDICTION_ROWS
 from ladder_jax.train.loop import Progress
 from ladder_jax.train.result import Model
 from ladder_jax.train.run import train_and_evaluate
 from ladder_jax.train.schedule import make_plan
-
-Array = npt.NDArray[Any]
 
 _BLOCK_OPERATIONS = 2e9  # of one compiled call at prediction: a fraction of a second
 
@@ -155,27 +153,29 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         X, labelled, known = self._rows(X, y, X_unlabeled)
         kinds, numbers = np.unique(known, return_inverse=True)
         scaling = fit_scaling(X, self.scaling)
-        if len(kinds) == 1:
-            if workdir is not None:
+        if workdir is not None:
+            if len(kinds) == 1:
                 raise DataError(f"y: all labels are {kinds[0]}; there is no run to keep in workdir")
-            return self._become(kinds, scaling, None, [], 0)
-        if workdir is not None and not isinstance(self.random_state, Integral):
-            problem = "beside workdir give a number: only with the same one a fit can go on"
-            raise ConfigError("random_state", self.random_state, problem)
-        classes = np.full(len(X), -1)
-        classes[labelled] = numbers
-        with ExitStack() as held:
-            if self.verbose and on_progress is None:
-                on_progress = held.enter_context(_Bar())
-            found = self._train(
-                scaling(X),
-                classes,
-                workdir=workdir,
-                on_progress=on_progress,
-                should_stop=should_stop,
-                resume=resume,
-            )
-        self._become(kinds, scaling, *found)
+            if not isinstance(self.random_state, Integral):
+                problem = "beside workdir give a number: only with the same one a fit can go on"
+                raise ConfigError("random_state", self.random_state, problem)
+        found: tuple[Model | None, Any, int] = None, [], 0
+        if len(kinds) > 1:
+            classes = np.full(len(X), -1)
+            classes[labelled] = numbers
+            with ExitStack() as held:
+                if self.verbose and on_progress is None:
+                    on_progress = held.enter_context(_bar())
+                found = self._train(
+                    scaling(X),
+                    classes,
+                    workdir=workdir,
+                    on_progress=on_progress,
+                    should_stop=should_stop,
+                    resume=resume,
+                )
+        self.classes_, self.scaling_ = kinds, scaling
+        self.model_, self.history_, self.n_iter_ = found
         if workdir is not None:
             self.save(workdir)
         return self
@@ -277,14 +277,6 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
             raise DataError(f"X: rows of shape {X.shape[1:]}, but those of fit {self.input_shape_}")
         return X
 
-    def _become(
-        self, classes: Array, scaling: Scaling, model: Model | None, history: Any, steps: int
-    ) -> LadderClassifier:
-        """Sets the fitted attributes."""
-        self.classes_, self.scaling_, self.model_ = classes, scaling, model
-        self.history_, self.n_iter_ = history, steps
-        return self
-
     def _train(self, X: Array, classes: Array, **running: Any) -> tuple[Model, Any, int]:
         """Returns the network, its metrics and the number of training steps."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -298,32 +290,23 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
         y[:rows] = classes
         data = from_arrays(buckets.padded(X), y, name="rows", num_classes=config.num_classes)
         result = train_and_evaluate(config, settings, data, split=split, **running)
-        fields = [field.name for field in dataclasses.fields(Model)]
-        model = Model(**{name: _on_host(getattr(result, name)) for name in fields})
+        fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(Model)}
+        # NumPy arrays instead of JAX's, so that a copied classifier is bound to no device.
+        model = Model(**jax.device_get(fields))
         plan = make_plan(settings, len(split.train), len(split.labelled))
         return model, result.metrics, settings.epochs * plan.steps_per_epoch
 
 
-def _on_host(value: Any) -> Any:
-    """Converts JAX arrays to NumPy, so that a copied classifier is bound to no device."""
-    leaf = lambda x: np.asarray(x) if isinstance(x, jax.Array) else x  # noqa: E731
-    return jax.tree.map(leaf, value)
-
-
-class _Bar:
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
     """Shows progress in a terminal or in a notebook."""
+    from tqdm.auto import tqdm
 
-    def __enter__(self) -> Callable[[Progress], None]:
-        from tqdm.auto import tqdm
+    with tqdm(unit=" steps") as bar:
 
-        self.bar = tqdm(unit=" steps")
-        return self._show
+        def show(progress: Progress) -> None:
+            bar.total = progress.steps
+            bar.set_postfix(cost=f"{progress.costs['total']:.3g}", refresh=False)
+            bar.update(progress.chunk_steps)
 
-    def __exit__(self, *_: Any) -> None:
-        self.bar.close()
-
-    def _show(self, progress: Progress) -> None:
-        """Updates the bar."""
-        self.bar.total = progress.steps
-        self.bar.set_postfix(cost=f"{progress.costs['total']:.3g}", refresh=False)
-        self.bar.update(progress.chunk_steps)
+        yield show
