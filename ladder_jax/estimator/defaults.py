@@ -63,8 +63,7 @@ def network(
         if len(stack) == 1:
             raise ConfigError("layers", "()", "needs at least one hidden layer")
         settings = {"input_noise": INPUT_NOISE, "hidden_noise": HIDDEN_NOISE} | settings
-        low, high, *_ = WEIGHTS
-        weights = (low, high, *[WEIGHTS[-1]] * (len(stack) - 1))
+        weights = (*WEIGHTS[:2], *[WEIGHTS[2]] * (len(stack) - 1))
     return LadderConfig(
         layers=stack,
         denoising_weights=weights if denoising_weights is None else denoising_weights,
@@ -77,14 +76,14 @@ def configs(
     parameters: Mapping[str, Any], input_shape: Shape, num_classes: int, rows: int, seed: int = 0
 ) -> tuple[LadderConfig, TrainConfig]:
     """Builds the network and the training settings of a fit on ``rows`` rows, labelled or not."""
-    own = parameters
-    choice("scaling", own["scaling"], SCALINGS)
-    config = network(**_fields(LadderConfig, own), input_shape=input_shape, num_classes=num_classes)
-    training = _fields(TrainConfig, own)
+    choice("scaling", parameters["scaling"], SCALINGS)
+    own = _fields(LadderConfig, parameters)
+    config = network(**own, input_shape=input_shape, num_classes=num_classes)
+    training = _fields(TrainConfig, parameters)
     for name in ("batch_size", "labelled_batch_size"):
-        training[name] = buckets.batch_of(name, own[name], rows)
+        training[name] = min(whole(name, training[name], 1), max(rows, buckets.LARGEST))
     settings = TrainConfig(labels="all", labelled_order="independent", seed=seed, **training)
-    steps = whole("steps", own["steps"], 1)
+    steps = whole("steps", parameters["steps"], 1)
     longest = buckets.longest_epoch(rows, settings.batch_size)
     epochs = max(min(_EPOCHS, max(1, round(steps / _EPOCH_STEPS))), -(-steps // longest))
     steps_per_epoch = max(1, round(steps / epochs))

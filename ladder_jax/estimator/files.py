@@ -24,14 +24,14 @@ FORMAT = 1
 def save(classifier: Any, path: str | os.PathLike[str]) -> None:
     """Writes a fitted classifier into a folder, which may be the run folder of its own fit."""
     folder, model = Path(path), classifier.model_
-    classes = classifier.classes_
+    classes, names = classifier.classes_, getattr(classifier, "feature_names_in_", None)
     known = {
         "format": FORMAT,
         "parameters": {name: _plain(v) for name, v in classifier.get_params(deep=False).items()},
         "classes": {"dtype": classes.dtype.str, "values": classes.tolist()},
         "input_shape": list(classifier.input_shape_),
         "n_features_in": int(classifier.n_features_in_),
-        "feature_names_in": _names(classifier),
+        "feature_names_in": None if names is None else [str(name) for name in names],
         "scaling": {
             name: values.tolist() for name, values in classifier.scaling_._asdict().items()
         },
@@ -40,13 +40,19 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
         "trained": model is not None,
     }
     others = [name for name in RUN_FILES if (folder / name).exists()]
-    if others and not (model and _is_of(model, folder)):
+    own_run = model is not None and _is_of(model, folder)
+    if others and not own_run:
         raise RunError(f"{folder}: holds {others[0]} of another run; choose another folder")
     with while_writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if model is not None:
-            known["weights"] = _save_model(model, folder)
-        files.replace(folder / CLASSIFIER, json.dumps(known, indent=2).encode())
+            if not own_run:
+                files.replace(folder / "config.json", json.dumps(_settings(model), indent=2))
+            weights, packed = folder / "weights.msgpack", pack_models([model])
+            if not weights.exists() or weights.read_bytes() != packed:
+                files.replace(weights, packed)
+            known["weights"] = hashlib.sha256(packed).hexdigest()
+        files.replace(folder / CLASSIFIER, json.dumps(known, indent=2))
 
 
 def load(kind: type, path: str | os.PathLike[str]) -> Any:
@@ -62,14 +68,16 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
         classifier.input_shape_ = tuple(known["input_shape"])
         classifier.n_features_in_ = known["n_features_in"]
         if known["feature_names_in"] is not None:
-            names = np.array(known["feature_names_in"], dtype=object)
-            classifier.feature_names_in_ = names
+            classifier.feature_names_in_ = np.array(known["feature_names_in"], dtype=object)
         found = {name: np.array(values) for name, values in known["scaling"].items()}
         classifier.scaling_ = Scaling(**found)
         classifier.history_, classifier.n_iter_ = known["history"], known["n_iter"]
         trained = known["trained"]
-        if trained and known["weights"] != _digest(Path(path) / "weights.msgpack"):
-            raise RunError(f"{path}: weights.msgpack is of another fit; save the classifier again")
+        if trained:
+            packed = (Path(path) / "weights.msgpack").read_bytes()
+            if known["weights"] != hashlib.sha256(packed).hexdigest():
+                problem = "weights.msgpack is of another fit; save the classifier again"
+                raise RunError(f"{path}: {problem}")
     except RunError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -80,17 +88,6 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
         raise RunError(f"{file}: is damaged ({reason}); save the classifier again") from error
     classifier.model_ = load_network(path) if trained else None
     return classifier
-
-
-def _save_model(model: Model, folder: Path) -> str:
-    """Writes the two files of the network if needed and returns the SHA-256 of the weights."""
-    if not _is_of(model, folder):
-        text = json.dumps(_settings(model), indent=2)
-        files.replace(folder / "config.json", text.encode())
-    packed, file = pack_models([model]), folder / "weights.msgpack"
-    if not file.exists() or file.read_bytes() != packed:
-        files.replace(file, packed)
-    return hashlib.sha256(packed).hexdigest()
 
 
 def _settings(model: Model) -> dict[str, Any]:
@@ -110,23 +107,10 @@ def _is_of(model: Model, folder: Path) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _names(classifier: Any) -> list[str] | None:
-    """Returns the names of the columns, if there are any."""
-    names = getattr(classifier, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
-
-
 def _plain(value: Any) -> Any:
     """Converts a parameter to a JSON value; a random number generator becomes None."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ladder_jax.data.dataset import Array
 from ladder_jax.errors import DataError
-
-Array = npt.NDArray[Any]
 
 _ONE = ({"1"}, {"1.0"}, {"+1"})  # the other class, if the classes are -1 and 1
 
@@ -50,20 +49,15 @@ def has_label(y: Array, unlabeled_label: Any) -> npt.NDArray[np.bool_]:
     else:
         mask = ~np.isnan(y) if y.dtype.kind == "f" else np.ones(len(y), dtype=bool)
         if isinstance(unlabeled_label, str | bytes):
-            unlabeled_label = _number(unlabeled_label)
+            try:
+                unlabeled_label = float(unlabeled_label)
+            except ValueError:
+                unlabeled_label = None
         if unlabeled_label is not None:
             mask &= y != unlabeled_label
     if not mask.any():
         raise DataError(f"y: none of its {len(y)} rows has a label; label some rows of each class")
     return mask
-
-
-def _number(text: str | bytes) -> float | None:
-    """Parses a number, or returns None."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _is_empty(value: Any, unlabeled_label: Any) -> bool:

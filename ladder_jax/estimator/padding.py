@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ladder_jax.data import Split
-from ladder_jax.errors import whole
+from ladder_jax.data.dataset import Array
 
 # A program is compiled for the shapes of its arrays, so fits on slightly different numbers of rows
 # (the folds of a cross-validation, say) would each compile their own. Therefore the rows are padded
@@ -23,8 +21,6 @@ _LEAST_ROWS = 256  # smaller shapes are not faster
 _OCCURRENCES = 4  # of each row in a list, at least, so that they differ by a quarter at most
 _LEAST_STEPS = 32  # of an epoch that takes the whole list
 
-Array = npt.NDArray
-
 
 def padded(x: Array) -> Array:
     """Pads rows (N, …) with zeros to a power of two, or returns them if N > ``LARGEST``."""
@@ -34,11 +30,6 @@ def padded(x: Array) -> Array:
 def padded_rows(rows: int) -> int:
     """Returns the length that ``padded`` gives to that many rows."""
     return _power_of_two(rows, _LEAST_ROWS) if rows <= LARGEST else rows
-
-
-def batch_of(name: str, size: Any, rows: int) -> int:
-    """Checks a batch size and cuts it to what makes sense for that many rows."""
-    return min(whole(name, size, 1), max(rows, LARGEST))
 
 
 def longest_epoch(rows: int, batch_size: int) -> int:

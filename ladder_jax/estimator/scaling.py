@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ladder_jax.data.dataset import Array
 from ladder_jax.errors import DataError, choice
-
-Array = npt.NDArray[Any]
 
 SCALINGS = ("standard", "range", "none")
 """Mean 0 and variance 1; smallest value 0 and largest 1; unchanged."""
