@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ladder_jax.data import Dataset
 from ladder_jax.errors import RunError
 from ladder_jax.plots import style as plot_style
-from ladder_jax.plots.style import Array, Figure, texts
+from ladder_jax.plots.style import Array, Figure, texts, without_seeds
 from ladder_jax.storage.files import Json
 from ladder_jax.storage.read_run import Folder, Run, kind_of, read_run, read_runs
 
@@ -63,8 +62,7 @@ def groups_of(picture: str, runs: Folder | Iterable[Folder]) -> list[Group]:
         raise RunError("no run is given")
     able = [run for run in known if not why_not(picture, run)]
     for run in able or [open_run(picture, run.path) for run in known]:
-        rows = {name: run.data.get(name) for name in ("sha256", "split")}  # a name is not enough
-        found.setdefault(json.dumps(texts(run) | rows), []).append(run)
+        found.setdefault(without_seeds(run), []).append(run)
     first = [own[0] for own in found.values()]
     settings, kinds = [texts(run) for run in first], [kind_of(run.config) for run in first]
     if len(set(kinds)) == len(kinds):  # says more than λ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from ladder_jax.plots.style import (
     new_figure,
     style_of,
     texts,
+    without_seeds,
 )
 from ladder_jax.storage import read_run as run_files
 from ladder_jax.storage.files import UNREADABLE, Json
@@ -147,8 +147,7 @@ def points_of(runs: Iterable[Run], lines: Iterable[Json] = ()) -> list[Point]:
         series, model = _series(run, first)
         series = f"{name} {series}" if len(datasets) > 1 else series
         error, held_out = float(errors[run.train_config.statistics]), run.part == "validation"
-        rows = [run.data.get(name) for name in ("sha256", "split")]  # a name is not enough
-        key = (json.dumps([texts(run), rows]), seed, run.split_seed(seed))
+        key = (without_seeds(run), seed, run.split_seed(seed))
         found.setdefault(key, Point(series, (name, model), labels, error, held_out))
     return list(found.values())
 

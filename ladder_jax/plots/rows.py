@@ -38,17 +38,6 @@ class Rows:
         """Most probable class, (N,)."""
         return self.probabilities.argmax(axis=-1)
 
-    def confusion(self) -> Array:
-        """Counts rows by true (first axis) and predicted class, (K, K)."""
-        counts = np.zeros((self.probabilities.shape[-1],) * 2, int)
-        np.add.at(counts, (self.y, self.predicted), 1)
-        return counts
-
-    def mistakes(self) -> Array:
-        """Returns indices of the wrongly classified rows, the most probable wrong class first."""
-        wrong = np.flatnonzero(self.predicted != self.y)
-        return wrong[np.argsort(-self.probabilities[wrong].max(axis=-1), kind="stable")]
-
 
 def rows_of(run: Run, data: Dataset | None, seed: int | None) -> Rows:
     """Returns the validation rows of a run, else the test rows, else the training rows."""
@@ -101,7 +90,8 @@ def confusion(
       RunError: the run is absent, damaged, not finished, of other data, or there are no such rows.
     """
     rows = rows_for("confusion", run, data, seed)
-    counts = rows.confusion()
+    counts = np.zeros((rows.probabilities.shape[-1],) * 2, int)  # by true and predicted class
+    np.add.at(counts, (rows.y, rows.predicted), 1)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = 100 * (1 - counts.trace() / counts.sum())
     title = f"Confusion, {rows.what}\n{wrong:.2f} % wrong, by "
@@ -127,7 +117,8 @@ def mistakes(run: Folder | Rows, data: Dataset | None = None, *, seed: int | Non
     part. Rows, arguments and errors are those of ``confusion``.
     """
     rows = rows_for("mistakes", run, data, seed)
-    wrong = rows.mistakes()
+    wrong = np.flatnonzero(rows.predicted != rows.y)
+    wrong = wrong[np.argsort(-rows.probabilities[wrong].max(axis=-1), kind="stable")]
     at, shape = wrong[:18], image_shape(rows.x, rows.model.config)
     known = zip(rows.predicted[at], rows.probabilities[at].max(axis=-1), rows.y[at], strict=True)
     names = [f"{predicted} ({p:.2f}) / {true}" for predicted, p, true in known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,12 @@ def texts(run: Run) -> dict[str, str]:
     fields = run.config.to_json() | run.train_config.to_json() | {"data": run.data["name"]}
     words = {name: "λ" if name == "denoising_weights" else name for name in fields}
     return {name: f"{words[name]} {_short(fields[name])}" for name in fields if name not in SEEDS}
+
+
+def without_seeds(run: Run) -> str:
+    """Returns a text that is the same for runs on the same data that differ only in their seeds."""
+    rows = {name: run.data.get(name) for name in ("sha256", "split")}  # a name is not enough
+    return json.dumps(texts(run) | rows)
 
 
 def _short(value: Any) -> str:
