@@ -149,10 +149,8 @@ def _read_folder(folder: Path) -> dict[str, tuple[Array, Array]]:
     for name in _CIFAR_NAMES:
         path = folder / name
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                _check_size(str(path), size)
-                content = file.read(size)
+            _check_size(str(path), path.stat().st_size)
+            content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         parts[name] = _parse_cifar(str(path), content)
