@@ -161,14 +161,13 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
                 raise ConfigError("random_state", self.random_state, problem)
         found: tuple[Model | None, Any, int] = None, [], 0
         if len(kinds) > 1:
-            classes = np.full(len(X), -1)
-            classes[labelled] = numbers
             with ExitStack() as held:
                 if self.verbose and on_progress is None:
                     on_progress = held.enter_context(_bar())
                 found = self._train(
                     scaling(X),
-                    classes,
+                    labelled,
+                    numbers,
                     workdir=workdir,
                     on_progress=on_progress,
                     should_stop=should_stop,
@@ -277,17 +276,18 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):
             raise DataError(f"X: rows of shape {X.shape[1:]}, but those of fit {self.input_shape_}")
         return X
 
-    def _train(self, X: Array, classes: Array, **running: Any) -> tuple[Model, Any, int]:
+    def _train(
+        self, X: Array, labelled: Array, classes: Array, **running: Any
+    ) -> tuple[Model, Any, int]:
         """Returns the network, its metrics and the number of training steps."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows, num_classes = len(X), int(classes.max()) + 1
+        num_classes = int(classes.max()) + 1
         own = self.get_params(deep=False)
-        config, settings = configs(own, self.input_shape_, num_classes, rows, seed)
-        labelled = np.flatnonzero(classes >= 0)
+        config, settings = configs(own, self.input_shape_, num_classes, len(X), seed)
         sizes = settings.batch_size, settings.labelled_batch_size
-        split = buckets.epoch_split(labelled, rows, *sizes, seed)
-        y = np.full(buckets.padded_rows(rows), -1)
-        y[:rows] = classes
+        split = buckets.epoch_split(labelled, len(X), *sizes, seed)
+        y = np.full(buckets.padded_rows(len(X)), -1)
+        y[labelled] = classes
         data = from_arrays(buckets.padded(X), y, name="rows", num_classes=config.num_classes)
         result = train_and_evaluate(config, settings, data, split=split, **running)
         fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(Model)}
