@@ -20,6 +20,7 @@ from cli.progress import Bar, Lines
 from cli.tensorboard import Mirror
 from ladder_jax.storage import environment
 from ladder_jax.storage.read_run import changed, mean_text, percent
+from ladder_jax.storage.run_folder import CHECKPOINTS, WEIGHTS
 from ladder_jax.train.plan import trained_at_once, with_seeds
 
 
@@ -70,7 +71,7 @@ def main(dataset: str, values: flags.FlagValues, about: str) -> None:
 
 def _lacks_weights(workdir: str) -> bool:
     """Returns whether a finished run has lost its model but has a checkpoint to restore it."""
-    found = [os.path.exists(os.path.join(workdir, n)) for n in ("weights.msgpack", "checkpoints")]
+    found = [os.path.exists(os.path.join(workdir, n)) for n in (WEIGHTS, CHECKPOINTS)]
     return found == [False, True]
 
 

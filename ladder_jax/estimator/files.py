@@ -13,7 +13,7 @@ import numpy as np
 from ladder_jax.errors import RunError, while_writing
 from ladder_jax.estimator.scaling import Scaling
 from ladder_jax.storage import files
-from ladder_jax.storage.run_folder import CLASSIFIER, RUN_FILES
+from ladder_jax.storage.run_folder import CLASSIFIER, CONFIG, RUN_FILES, WEIGHTS
 from ladder_jax.train.result import Model, load_network, pack_models
 
 # All three files are plain data, JSON and MessagePack: reading them runs no code from them.
@@ -47,8 +47,8 @@ def save(classifier: Any, path: str | os.PathLike[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if model is not None:
             if not own_run:
-                files.replace(folder / "config.json", json.dumps(_settings(model), indent=2))
-            weights, packed = folder / "weights.msgpack", pack_models([model])
+                files.replace(folder / CONFIG, json.dumps(_settings(model), indent=2))
+            weights, packed = folder / WEIGHTS, pack_models([model])
             if not weights.exists() or weights.read_bytes() != packed:
                 files.replace(weights, packed)
             known["weights"] = hashlib.sha256(packed).hexdigest()
@@ -74,7 +74,7 @@ def load(kind: type, path: str | os.PathLike[str]) -> Any:
         classifier.history_, classifier.n_iter_ = known["history"], known["n_iter"]
         trained = known["trained"]
         if trained:
-            packed = (Path(path) / "weights.msgpack").read_bytes()
+            packed = (Path(path) / WEIGHTS).read_bytes()
             if known["weights"] != hashlib.sha256(packed).hexdigest():
                 problem = "weights.msgpack is of another fit; save the classifier again"
                 raise RunError(f"{path}: {problem}")
@@ -99,7 +99,7 @@ def _is_of(model: Model, folder: Path) -> bool:
     """Returns whether the folder's config.json describes the model."""
     of = _settings(model)
     try:
-        known = json.loads((folder / "config.json").read_text())
+        known = json.loads((folder / CONFIG).read_text())
         # A run writes out its default.
         known["training"]["data_seed"] = of["training"]["data_seed"]
         return {name: known[name] for name in of} == of

@@ -15,6 +15,7 @@ from ladder_jax.plots import style as plot_style
 from ladder_jax.plots.style import Array, Figure, texts, without_seeds
 from ladder_jax.storage.files import Json
 from ladder_jax.storage.read_run import Folder, Run, kind_of, read_run, read_runs
+from ladder_jax.storage.run_folder import WEIGHTS
 
 NO_DATA = "the data are needed"
 """The reason of ``why_not`` for pictures of rows if nothing but the data is missing."""
@@ -28,7 +29,7 @@ def why_not(picture: str, run: Run, data: Dataset | None = None) -> str:
     of_rows, tested = of_classes or of_input, held_out or data is None or data.x_test is not None
     reasons = {
         "no epoch is finished yet": of_metrics and not run.metrics,
-        "the run is not finished": not of_metrics and not (run.path / "weights.msgpack").exists(),
+        "the run is not finished": not of_metrics and not (run.path / WEIGHTS).exists(),
         "a baseline has no decoder": not (decoded or of_classes or picture == "learning_curves"),
         "the input is not reconstructed": of_input and 0 not in decoded,
         NO_DATA: of_rows and data is None,
