@@ -12,10 +12,11 @@ if one could not be compared because it failed in both trees.
 |---|---|
 | runs | weights, metrics, errors, files and predictions of tiny runs, see compare_runs.py |
 | commands | output, errors and exit status of commands, see compare_commands.py |
-| steps | time of a training step by each tree's benchmarks/step.py; only if it is named |
+| steps | time of a training step, see compare_steps.py; only if it is named |
 
-A step that takes more than 3 % longer is SLOWER, by the fastest block of each tree: what else the
-machine does makes blocks longer only. With --tolerance numbers may differ by that part
+A step that takes more than 3 % longer is SLOWER, by the median ratio over many short turns that the
+two trees take in processes side by side: the speed of a machine changes by more than that within
+minutes. With --tolerance numbers may differ by that part
 of the larger one, and digests are not compared. Programs that both trees have in common are
 compiled once; those that only the new one has are counted, and --cache=FOLDER keeps all for the
 next time. Runs and commands are compiled quickly, almost without optimisation; --full compiles them
@@ -31,6 +32,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,7 +62,7 @@ def parsed():
     add("--cache", help="folder for compiled programs (default: one that is removed)")
     add("--full", action="store_true", help="compile as users do")
     add("--models", default=MODELS, help="of the group steps")
-    add("--blocks", type=int, default=5, help="of benchmarks/step.py")
+    add("--turns", type=int, default=15, help="of the group steps: old, new, new, old")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - {"runs", "commands", "steps"}:
         parser.error(f"--only={','.join(unknown)}: choose from runs, commands and steps")
@@ -146,10 +148,27 @@ class Place:
         self.run([HERE / "compare_commands.py", self.path, out], folder, self.flags)
         return json.loads(out.read_text())
 
-    def step(self, model, blocks):
-        """Milliseconds of a step in each block."""
-        words = [self.path / "benchmarks" / "step.py", f"--model={model}", f"--blocks={blocks}"]
-        return [block[0] for block in json.loads(self.run(words).stdout)["blocks"]]
+    def timer(self, model):
+        """A process that times the step of a model, once it has compiled it."""
+        timer = subprocess.Popen(
+            [*self.prefix, sys.executable, str(HERE / "compare_steps.py"), str(self.path), model],
+            cwd=self.path,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for line in timer.stdout:
+            if line == "ready\n":
+                return timer
+        sys.exit(f"{self.path}: compare_steps.py {model} ended with {timer.wait()}")
+
+
+def milliseconds(timer):
+    """The time of a step, from a process of ``Place.timer``."""
+    print("go", file=timer.stdin, flush=True)
+    return float(timer.stdout.readline())
 
 
 def differences(old, new, tolerance, at=""):
@@ -210,18 +229,25 @@ def compared(group, old, new, tolerance):
 
 
 def timed(places, options):
-    """An entry of the report for each model; the trees take turns three times."""
+    """An entry of the report for each model."""
     for model in options.models.split(","):
+        timers = {name: place.timer(model) for name, place in places.items()}
         times = {"old": [], "new": []}
-        for name in ("old", "new") * 3:
-            times[name] += places[name].step(model, options.blocks)
-        old, new = min(times["old"]), min(times["new"])
-        status = "SLOWER" if new / old > SLOWER else "same"
-        print(
-            f"steps: {model}: {status}: {old:.3f} ms -> {new:.3f} ms, ratio {new / old:.3f}",
-            flush=True,
+        for name in ("old", "new", "new", "old") * options.turns:
+            times[name].append(milliseconds(timers[name]))
+        for timer in timers.values():
+            timer.kill()
+            timer.communicate()
+        turns = range(0, 2 * options.turns, 2)
+        ratio = statistics.median(
+            sum(times["new"][turn : turn + 2]) / sum(times["old"][turn : turn + 2])
+            for turn in turns
         )
-        yield {"group": "steps", "name": model, "status": status, "ratio": new / old, **times}
+        status = "SLOWER" if ratio > SLOWER else "same"
+        old, new = (statistics.median(times[name]) for name in ("old", "new"))
+        text = f"{old:.3f} ms -> {new:.3f} ms, ratio of the turns {ratio:.3f}"
+        print(f"steps: {model}: {status}: {text}", flush=True)
+        yield {"group": "steps", "name": model, "status": status, "ratio": ratio, **times}
 
 
 def report_of(places, options):
