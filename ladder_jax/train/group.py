@@ -15,7 +15,7 @@ from ladder_jax.data import Dataset, Split
 from ladder_jax.ladder.network import running_statistics
 from ladder_jax.storage.files import Json
 from ladder_jax.train.evaluation import Statistics, error_percent, population_statistics, predict
-from ladder_jax.train.parallel import Layout
+from ladder_jax.train.parallel import Layout, init_states
 from ladder_jax.train.schedule import learning_rate, longest_chunk, make_plan
 from ladder_jax.train.step import TrainData, TrainState
 
@@ -45,7 +45,7 @@ class Group:
         self.keys = layout.put_keys(keys)
         self.rows = layout.put_data(_train_data(config, data, splits))
         self.state: TrainState = layout.init_state(config, self.plan, keys)
-        self.state_shapes = layout.state_shapes(config, self.plan, keys)
+        self.state_shapes = jax.eval_shape(functools.partial(init_states, config, self.plan), keys)
         self.step = 0
         self.diverged: Divergences = {}
 

@@ -150,16 +150,7 @@ class Layout:
     def init_state(self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
         """Returns the states before the first step, on the devices."""
         # Placed as the steps leave it, or the second call of the chunk would compile again.
-        return self.put_state(jax.tree.map(np.asarray, _init(config, plan, self._stacked(keys))))
-
-    def state_shapes(
-        self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]
-    ) -> TrainState:
-        """Returns the shapes and dtypes of the states, as ``to_host`` copies them."""
-        found: TrainState = jax.eval_shape(
-            functools.partial(_init, config, plan), self._stacked(keys)
-        )
-        return found
+        return self.put_state(jax.tree.map(np.asarray, init_states(config, plan, keys)))
 
     def to_host(self, state: Any) -> Any:
         """Copies a state, or a part of it, to NumPy arrays, as a checkpoint holds it."""
@@ -288,10 +279,10 @@ def _gather(layout: Layout, state: Any, run: int | None = None) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(config: LadderConfig, plan: Plan, keys: jax.Array) -> TrainState:
-    """Returns the state before the first step for one key, or for each of several."""
+def init_states(config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
+    """Returns the states before the first step, with a leading axis if there are several keys."""
     one = functools.partial(init_state, config, plan)
-    return one(keys) if keys.ndim == 0 else jax.vmap(one)(keys)
+    return one(keys[0]) if len(keys) == 1 else jax.vmap(one)(jnp.stack(list(keys)))
 
 
 def pmap_epoch(
