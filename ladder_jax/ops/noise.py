@@ -1,5 +1,7 @@
 """Standard-normal draws: the numbers of ``jax.random.normal``, sooner on a CPU.
 
+``ladder.network.draw_noise`` draws the noise of a step with it.
+
 For CPUs JAX writes the threefry generator as a loop over whole arrays, which is short to compile
 and slow to run: the noise took a fifth of an MNIST step. Here its 20 rounds stand one after the
 other and become one pass over the memory (docs/performance.md has the times). The random bits are

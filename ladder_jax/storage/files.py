@@ -126,6 +126,7 @@ if sys.platform == "win32":
 
     def lock(file: IO[Any], wait: bool) -> bool:
         """Locks a file until it is closed or its process ends, and returns whether it could."""
+        file.seek(1 << 30)  # where nothing is written: others cannot read what is locked
         while True:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

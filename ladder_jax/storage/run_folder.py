@@ -25,12 +25,12 @@ CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 LABELS, DIVERGED, WEIGHTS = "label_indices.json", "diverged.json", "weights.msgpack"
 CHECKPOINTS, FIGURES, REPORT = "checkpoints", "figures", "report.html"
 CLASSIFIER = "classifier.json"
-"""Names in a run folder; all code that writes such a file takes its name from here."""
+"""Names in a run folder."""
 
 RUN_FILES = (RESULT, METRICS, CHECKPOINTS)
 """Files that show that a folder holds a run."""
 
-# In this order they can be moved one by one so that the rest is always an unfinished run.
+# In this order a process that is killed between two moves leaves an unfinished run.
 _ALL_FILES = (
     *(CLASSIFIER, RESULT, REPORT, FIGURES, CHECKPOINTS),
     *(METRICS, DIVERGED, WEIGHTS, LABELS, CONFIG),
@@ -100,14 +100,17 @@ class RunFolder:
                     "(--noresume, in Python resume=False)"
                 )
             self.write(CONFIG, config)
-        elif not os.access(folder, os.W_OK):
+        elif self.writes and not os.access(folder, os.W_OK):
             raise PermissionError("no permission to write")
         else:
             check_same(folder, upgrade_config(known), config)
         self.metrics = files.read_metrics(folder / METRICS)
 
     def _lock_or_fail(self) -> None:
-        """Locks the folder against other training processes, or raises a RunError."""
+        """Locks the folder against other training processes, or raises a RunError.
+
+        If another process has the lock and the run is finished, this one only reads.
+        """
         # The file stays open for the whole run. It is unbuffered because closing it must not write.
         file = open(self._file(".lock"), "a+b", buffering=0)  # noqa: SIM115
         if files.lock(file, wait=False):
@@ -119,12 +122,12 @@ class RunFolder:
         file.seek(0)
         holder = file.read(200).decode(errors="replace") or "another process"
         file.close()
-        # A finished run may be read by many processes.
         if self.result() is None:
             raise RunError(
                 f"workdir={self.path}: {holder} is at work there; wait for it to end or "
                 "choose another work folder"
             )
+        self.writes = False
 
     def _set_aside(self) -> None:
         """Moves the files of a run into a new folder within this one."""
@@ -197,7 +200,10 @@ class RunFolder:
         def parse(noted: Json) -> dict[int, tuple[int, str]]:
             return {int(seed): (int(after), reason) for seed, (after, reason) in noted.items()}
 
-        found = self.path and files.read_json(self.path / DIVERGED, parse, "is damaged; remove it")
+        if self.path is None:
+            return {}
+        problem = f"is damaged; choose another work folder, or {files.SET_IT_ASIDE}"
+        found = files.read_json(self.path / DIVERGED, parse, problem)
         return {seed: how for seed, how in (found or {}).items() if how[0] <= steps}
 
 

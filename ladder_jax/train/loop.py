@@ -70,8 +70,8 @@ def chunks(group: Group) -> Iterator[dict[str, np.ndarray]]:
     """Trains a group to its last step and yields each compiled call's costs, (runs, steps)."""
     plan = group.plan
     while not group.is_finished:
-        # A run that began on another kind of device may have stopped between two boundaries of
-        # this plan: its first chunk ends at the next one.
+        # After a move to another kind of device the step may lie inside a chunk: the first call
+        # only completes it.
         own = plan._replace(chunk_steps=plan.chunk_steps - group.step % plan.chunk_steps)
         track = group.tracks(group.step // plan.steps_per_epoch + 1)
         group.state, costs = group.layout.train_chunk(

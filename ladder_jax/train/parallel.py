@@ -175,7 +175,7 @@ class Layout:
         keys: jax.Array,
         track: bool,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """Trains all runs for a chunk; donates ``state``, returns costs (runs, chunk_steps)."""
+        """Runs ``step.train_chunk`` for all runs; donates ``state``, returns (runs, steps) costs."""
         state, costs = self._run(config, plan, state, data, keys, track)
         costs = jax.device_get(self._one_copy(costs))
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}

@@ -1,4 +1,7 @@
-"""Checks what a call of ``train_and_evaluate`` will do before it starts."""
+"""Checks what a call of ``train_and_evaluate`` will do before it starts.
+
+The steps of an epoch and the learning rate are in ``train.schedule``.
+"""
 
 from __future__ import annotations
 

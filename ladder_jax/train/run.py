@@ -88,8 +88,9 @@ def train_and_evaluate(
     Raises:
       ConfigError: the configuration does not fit the data, or differs between processes.
       RunError: the work folder cannot be used, is in use, or a file in it cannot be written.
-      DivergedError: a cost is not finite in all runs; the last checkpoints and metrics are kept. If
-        other seeds finish, a diverged one is in ``summary["runs"]`` with its ``reason``.
+      DivergedError: every run has a cost or a parameter that is not finite; the last checkpoints
+        and metrics are kept. If other seeds finish, a diverged one is in ``summary["runs"]`` with
+        its ``reason``.
       StoppedError: ``should_stop`` returned true in one of the processes.
       PeerError: another process of a run on several hosts is lost.
     """
@@ -107,10 +108,13 @@ def train_and_evaluate(
         folder = held.enter_context(open_folder(workdir, plan, resume))
         summary = folder.result()
         if any_process(summary is None):
-            summary = None  # not all hosts see it yet
+            summary = None  # one of the hosts does not see it yet
         if summary is not None:
+            saved = None
             with suppress(RunError):  # without its weights it is evaluated again
-                return _result(plan, folder, summary, _saved_models(folder, summary))
+                saved = _saved_models(folder, summary)
+            if not any_process(saved is None):
+                return _result(plan, folder, summary, saved or [])
         watch = Watch(on_progress, should_stop if summary is None else None)
         entries: list[Json] = []
         models: list[Model] = []
@@ -156,6 +160,8 @@ def open_folder(workdir: str | os.PathLike[str] | None, plan: RunPlan, resume: b
     if any_process(problem is not None):  # the others wait here until the first has written
         raise problem or RunError(f"workdir={workdir}: the first process cannot use it")
     if any_process(not os.path.exists(os.path.join(workdir, CONFIG))):
+        if folder:
+            folder.close()
         raise RunError(f"workdir={workdir}: not all hosts see it; choose a folder that they share")
     return folder or RunFolder(workdir, plan.identity, writes=False)
 
@@ -202,9 +208,8 @@ def train_group(
                     raise
         elif not group.is_finished:
             raise RunError(
-                f"workdir={folder.path}: is a finished run (test error "
-                f"{summary['test_error_percent']} %) whose weights and last checkpoint are gone; "
-                "choose another work folder, or remove its result.json to train on"
+                f"workdir={folder.path}: is a finished run whose weights and last checkpoint are "
+                "gone; choose another work folder, or remove its result.json to train on"
             )
         checkpoints.wait()  # the evaluation may take long
         entries: list[Json] = []
