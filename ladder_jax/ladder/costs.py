@@ -39,7 +39,10 @@ class Costs(NamedTuple):
 
 
 def cross_entropy(logits_BxK: jax.Array, labels_B: jax.Array) -> jax.Array:
-    """−log P(t) of each row, in nats. (B, K), whole numbers (B,) -> (B,)."""
+    """−log P(t) of each row, in nats. (B, K), whole numbers (B,) -> (B,).
+
+    A class of K or more gives NaN, which ``ladder.gamma`` relies on.
+    """
     chex.assert_rank([logits_BxK, labels_B], [2, 1])
     return optax.softmax_cross_entropy_with_integer_labels(logits_BxK, labels_B)
 

@@ -175,7 +175,7 @@ class Layout:
         keys: jax.Array,
         track: bool,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """Runs ``step.train_chunk`` for all runs; donates ``state``, returns (runs, steps) costs."""
+        """Calls ``step.train_chunk`` for all runs; donates ``state``, costs are (runs, steps)."""
         state, costs = self._run(config, plan, state, data, keys, track)
         costs = jax.device_get(self._one_copy(costs))
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}
