@@ -9,6 +9,7 @@ import pytest
 from test_runs import SETTINGS
 
 import ladder_jax as lj
+from ladder_jax.storage.run_folder import RunFolder
 
 
 def test_finished_run_without_weights_and_checkpoints_says_so(tiny_config, blobs, tmp_path):
@@ -162,3 +163,10 @@ def test_run_set_aside_in_part_can_still_go_on(tiny_config, blobs, tmp_path, mon
         again = lj.train_and_evaluate(tiny_config, settings, blobs, workdir=folder)
         assert again.summary["runs"] == whole.summary["runs"]
         assert (folder / "weights.msgpack").exists()
+
+
+def test_damage_beyond_all_numbers_is_one_line(tmp_path):
+    folder = RunFolder(tmp_path, {"model": {}})
+    (tmp_path / "diverged.json").write_text('{"2": [Infinity, "diverged"]}')
+    with folder, pytest.raises(lj.RunError, match="is damaged; choose another work folder"):
+        folder.diverged(10)

@@ -18,8 +18,11 @@ from ladder_jax.errors import RunError, while_writing
 Json = dict[str, Any]
 _Parsed = TypeVar("_Parsed")
 
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""Exceptions that damaged JSON, or that of another version, leads to."""
+UNREADABLE = (
+    *(ValueError, TypeError, KeyError),
+    *(AttributeError, OverflowError, RecursionError),
+)
+"""Exceptions that damaged JSON, or JSON of another version, can cause."""
 
 OTHER_VERSION = "is damaged or of another version of ladder_jax ({error})"
 """What is wrong with a file that ``read_json`` cannot use."""
@@ -126,7 +129,7 @@ if sys.platform == "win32":
 
     def lock(file: IO[Any], wait: bool) -> bool:
         """Locks a file until it is closed or its process ends, and returns whether it could."""
-        file.seek(1 << 30)  # where nothing is written: others cannot read what is locked
+        file.seek(1 << 30)  # beyond the content, since Windows lets nobody read a locked part
         while True:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

@@ -30,7 +30,7 @@ CLASSIFIER = "classifier.json"
 RUN_FILES = (RESULT, METRICS, CHECKPOINTS)
 """Files that show that a folder holds a run."""
 
-# In this order a process that is killed between two moves leaves an unfinished run.
+# In this order a process that is killed between two moves leaves a finished or an unfinished run.
 _ALL_FILES = (
     *(CLASSIFIER, RESULT, REPORT, FIGURES, CHECKPOINTS),
     *(METRICS, DIVERGED, WEIGHTS, LABELS, CONFIG),
@@ -109,7 +109,7 @@ class RunFolder:
     def _lock_or_fail(self) -> None:
         """Locks the folder against other training processes, or raises a RunError.
 
-        If another process has the lock and the run is finished, this one only reads.
+        If another process has the lock and the run is finished, this one does not write its files.
         """
         # The file stays open for the whole run. It is unbuffered because closing it must not write.
         file = open(self._file(".lock"), "a+b", buffering=0)  # noqa: SIM115

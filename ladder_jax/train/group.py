@@ -57,14 +57,14 @@ class Group:
     @property
     def is_finished(self) -> bool:
         """Whether all steps are done."""
-        return self.step == self.plan.steps
+        return self.step >= self.plan.steps
 
     def live(self) -> list[int]:
         """Returns the indices of the runs that have not diverged."""
         return [place for place, seed in enumerate(self.seeds) if seed not in self.diverged]
 
     def bad_costs(self, costs: dict[str, np.ndarray]) -> Divergences:
-        """Returns the live runs with a cost that is not finite, given those of the last steps."""
+        """Returns the live runs with a cost that is not finite, given costs of (runs, steps)."""
         found: Divergences = {}
         finite = np.logical_and.reduce([np.isfinite(values) for values in costs.values()])
         for run in self.live():

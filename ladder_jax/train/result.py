@@ -177,7 +177,10 @@ def load_network(run: str | os.PathLike[str], seed: int | None = None) -> Model:
     def settings(known: Json) -> tuple[LadderConfig, TrainConfig]:
         return LadderConfig.from_json(known["model"]), TrainConfig.from_json(known["training"])
 
-    newer = "is damaged or of a newer version of ladder_jax ({error})"
+    newer = (
+        "is damaged or of a newer version of ladder_jax ({error}); install that version, or give "
+        "the folder of another run"
+    )
     found = read_json(path.parent / CONFIG, settings, newer)
     if found is None:
         raise RunError(f"{path.parent}: has no {CONFIG}; give the folder of a finished run")
