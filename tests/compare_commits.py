@@ -14,14 +14,14 @@ if one could not be compared because it failed in both trees.
 | commands | output, errors and exit status of commands, see compare_commands.py |
 | steps | time of a training step, see compare_steps.py; only if it is named |
 
-A step that takes more than 3 % longer is SLOWER, by the median ratio over many short turns that the
-two trees take in processes side by side: the speed of a machine changes by more than that within
-minutes. With --tolerance numbers may differ by that part
-of the larger one, and digests are not compared. Programs that both trees have in common are
-compiled once; those that only the new one has are counted, and --cache=FOLDER keeps all for the
-next time. Runs and commands are compiled quickly, almost without optimisation; --full compiles them
-as users do, which takes several times as long and shows what optimisation makes of two different
-programs. Steps are always compiled like that.
+A step that takes more than 3 % longer is SLOWER. Both trees are timed in processes side by side, in
+many short turns, and the median ratio of a turn counts, because the speed of a machine changes by
+more than 3 % within minutes. With --tolerance numbers may differ by that part of the larger one,
+and digests are not compared. Programs that both trees have in common are compiled once; those that
+only the new one has are counted, and --cache=FOLDER keeps all for the next time. Runs and commands
+are compiled quickly, almost without optimisation; --full compiles them as users do, which takes
+several times as long and shows what optimisation makes of two different programs. Steps are always
+compiled like that.
 """
 
 import argparse

@@ -92,8 +92,8 @@ def _lines(name: str, about: str) -> list[str]:
     return [first + found[0], *(" " * _COLUMN + line for line in found[1:])]
 
 
-# Each of these flags is a field of ``ladder_jax.config``, with its check and help; without it the
-# preset's value counts. In --help these come first, the other settings of the group after them.
+# Each of these flags is a field of ``ladder_jax.config``, which has its check and its help. Without
+# the flag the preset's value is used. In --help these come first, then the rest of the group.
 _MODEL = ("denoising_weights", "input_noise", "hidden_noise", "combinator", "layers", "activation")
 _TRAINING = ("learning_rate", "decay_start", "batch_size", "labelled_batch_size", "labelled_order")
 

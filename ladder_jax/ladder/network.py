@@ -62,7 +62,7 @@ class Ladder(nn.Module):
         noise: Noise,
         rows: tuple[Rows, Rows] = (ALL_ROWS, ALL_ROWS),
     ) -> Costs:
-        """The costs of a batch; those of some of its rows are as ``ladder.costs.combine`` says."""
+        """The costs of a batch, or of some of its ``rows``, see ``ladder.costs.combine``."""
         config, (rows_l, rows_u) = self.config, rows
         noise_l = [draw[: len(x_l)] for draw in noise]
         noise_u = [draw[len(x_l) :] for draw in noise]

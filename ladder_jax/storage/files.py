@@ -19,8 +19,12 @@ Json = dict[str, Any]
 _Parsed = TypeVar("_Parsed")
 
 UNREADABLE = (
-    *(ValueError, TypeError, KeyError),
-    *(AttributeError, OverflowError, RecursionError),
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
 )
 """Exceptions that damaged JSON, or JSON of another version, can cause."""
 
@@ -32,15 +36,13 @@ SET_IT_ASIDE = "set this run aside (--noresume, in Python resume=False)"
 
 
 def read_json(
-    path: Path,
-    parse: Callable[[Json], _Parsed],
-    problem: str = OTHER_VERSION,
+    path: Path, parse: Callable[[Json], _Parsed], problem: str = OTHER_VERSION
 ) -> _Parsed | None:
     """Returns what ``parse`` makes of the object in a JSON file, or None if there is no such file.
 
     Raises:
-      RunError: the file cannot be read, or ``parse`` raised one of ``UNREADABLE``; it then names
-        the ``problem``.
+      RunError: the file cannot be read, or ``parse`` raised one of ``UNREADABLE``. The message is
+        then ``problem``, with that exception in the place of ``{error}``.
     """
     try:
         known = json.loads(path.read_bytes())

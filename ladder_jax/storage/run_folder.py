@@ -30,7 +30,8 @@ CLASSIFIER = "classifier.json"
 RUN_FILES = (RESULT, METRICS, CHECKPOINTS)
 """Files that show that a folder holds a run."""
 
-# In this order a process that is killed between two moves leaves a finished or an unfinished run.
+# They are moved in this order, so that a run is finished or can go on if the process is killed
+# between two moves.
 _ALL_FILES = (
     *(CLASSIFIER, RESULT, REPORT, FIGURES, CHECKPOINTS),
     *(METRICS, DIVERGED, WEIGHTS, LABELS, CONFIG),
@@ -40,7 +41,7 @@ _ALL_FILES = (
 class RunFolder:
     """The files of a run, in a folder that belongs to one configuration.
 
-    If ``path`` is None, there is no folder: metrics are kept in memory and the rest is not kept.
+    If ``path`` is None, there is no folder: metrics are kept in memory and nothing else is kept.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class Group:
         return [place for place, seed in enumerate(self.seeds) if seed not in self.diverged]
 
     def bad_costs(self, costs: dict[str, np.ndarray]) -> Divergences:
-        """Returns the live runs with a cost that is not finite, given costs of (runs, steps)."""
+        """Returns the live runs with a cost that is not finite, given costs (runs, steps)."""
         found: Divergences = {}
         finite = np.logical_and.reduce([np.isfinite(values) for values in costs.values()])
         for run in self.live():

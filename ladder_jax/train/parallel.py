@@ -175,7 +175,7 @@ class Layout:
         keys: jax.Array,
         track: bool,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """Calls ``step.train_chunk`` for all runs; donates ``state``, costs are (runs, steps)."""
+        """Calls ``step.train_chunk``; donates ``state`` and returns the costs, (runs, steps)."""
         state, costs = self._run(config, plan, state, data, keys, track)
         costs = jax.device_get(self._one_copy(costs))
         return state, {name: np.atleast_2d(values) for name, values in costs.items()}

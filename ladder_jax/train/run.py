@@ -119,9 +119,9 @@ def train_and_evaluate(
         entries: list[Json] = []
         models: list[Model] = []
         for own in plan.groups:
-            found = train_group(plan, own, folder, watch, summary, **saving)
-            entries += found[0]
-            models += found[1]
+            own_entries, own_models = train_group(plan, own, folder, watch, summary, **saving)
+            entries += own_entries
+            models += own_models
         wait_for_processes("evaluated")
         if not models:
             reasons = "; ".join(f"seed {entry['seed']} {entry['reason']}" for entry in entries)
