@@ -26,7 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ladder_jax.config import LadderConfig
 from ladder_jax.errors import ConfigError, choice, whole
 from ladder_jax.ladder.network import Noise
-from ladder_jax.ops.rows import share_of_device
+from ladder_jax.train.pmap import AXIS, pmap_epoch, pmapped, replicate, unreplicate
 from ladder_jax.train.schedule import Plan
 from ladder_jax.train.step import (
     Batch,
@@ -39,7 +39,8 @@ from ladder_jax.train.step import (
     whole_batch,
 )
 
-AXIS = "devices"
+__all__ = ["Layout", "Parallel", "PmapLayout", "pmap_epoch", "replicate", "unreplicate"]
+
 KINDS = ("jit", "pmap")
 SEED_MODES = ("auto", "vmap", "sequential")
 
@@ -216,7 +217,7 @@ class PmapLayout(Layout):
 
     def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
         """Calls the chunk under ``jax.pmap``."""
-        return _pmapped(config, plan, self.devices)(*given)
+        return pmapped(config, plan, self.devices)(*given)
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
         """Copies the arrays of a tree to each device of this process."""
@@ -259,17 +260,6 @@ def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:
     return whole_batch(*jax.lax.with_sharding_constraint((batch, noise), sharding))
 
 
-def _share(devices: int, batch: Batch, noise: Noise) -> Divided:
-    """Returns this device's rows of a whole batch, under ``jax.pmap`` (``step.Divide``)."""
-    x_l, y_l, x_u = batch
-    at_l, rows_l = share_of_device(len(x_l), devices, AXIS)
-    at_u, rows_u = share_of_device(len(x_u), devices, AXIS)
-    with_u = len(noise[0]) > len(x_l)  # a baseline draws none for the unlabelled rows
-    joint = jnp.concatenate([at_l, len(x_l) + at_u]) if with_u else at_l
-    own = x_l[at_l], y_l[at_l], x_u[at_u]
-    return own, tuple(draw[joint] for draw in noise), (rows_l, rows_u)
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _gather(layout: Layout, state: Any, run: int | None = None) -> Any:
     """Returns a state, or one run's part of it, copied to all devices."""
@@ -283,66 +273,3 @@ def init_states(config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> 
     """Returns the states before the first step, with a leading axis if there are several keys."""
     one = functools.partial(init_state, config, plan)
     return one(keys[0]) if len(keys) == 1 else jax.vmap(one)(jnp.stack(list(keys)))
-
-
-def pmap_epoch(
-    config: LadderConfig,
-    plan: Plan,
-    state: TrainState,
-    data: TrainData,
-    key: jax.Array,
-    track: bool = False,
-    devices: Sequence[jax.Device] | None = None,
-) -> tuple[TrainState, CostDict]:
-    """Trains ``plan.chunk_steps`` steps under ``jax.pmap``.
-
-    Each device takes its share of every batch. Rows of weight 0 fill up a batch whose size is not
-    a multiple of the number of devices. Moments, gradients and costs are those of the whole batch.
-
-    Args:
-      config: the network.
-      plan: from ``schedule.make_plan``; with ``chunk_steps=plan.steps_per_epoch`` for an epoch.
-      state: with a leading axis of this process's devices, as from ``replicate``; it is donated.
-      data: the training rows, with the same leading axis.
-      key: root key of the run, the same on all devices.
-      track: whether running statistics are collected.
-      devices: all devices of the run; None is ``jax.devices()``.
-
-    Returns:
-      The state, with the leading axis, and each cost of each step, (devices, chunk_steps), which is
-      the same on all devices.
-    """
-    chosen = tuple(jax.devices() if devices is None else devices)
-    return _pmapped(config, plan, chosen)(state, data, key, track)
-
-
-@functools.cache
-def _pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) -> Any:
-    """Returns the chunk under ``jax.pmap`` for these devices."""
-    divide = functools.partial(_share, len(devices))
-
-    def chunk(state: TrainState, data: TrainData, key: jax.Array, track: bool) -> Any:
-        return train_chunk(config, plan, state, data, key, track, divide)
-
-    # On several hosts all devices are used, and pmap is given no list of them.
-    own = devices if jax.process_count() == 1 else None
-    words: dict[str, Any] = {"devices": own, "donate_argnums": 0}
-    if devices[0].platform == "cpu":
-        return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), **words)
-    return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), static_broadcasted_argnums=3, **words)
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Copies each array to each device of this process, with a leading axis for the devices."""
-    sharding = Layout(tuple(devices)).sharding(AXIS)
-
-    def copies(leaf: Any) -> jax.Array:
-        shape = (len(devices), *np.shape(leaf))
-        return jax.make_array_from_callback(shape, sharding, lambda at: np.asarray(leaf)[None])
-
-    return jax.tree.map(copies, tree)
-
-
-def unreplicate(tree: Any) -> Any:
-    """Returns the first device's copy of each array from ``replicate``."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)
