@@ -41,7 +41,7 @@ _MODELS = flags.DEFINE_list("models", list(step.PRESETS), "Models whose step is 
 _EPOCHS = flags.DEFINE_integer("epochs", 3, "Epochs of the real runs.", lower_bound=3)
 _LADDER = "mnist-ladder-100"
 _FEWEST_SECONDS = 20  # before the limit; no part is worth beginning with less
-_CHILD_SECONDS = 60  # for one process of repeats.py, or it would take the time of all others
+_CHILD_SHARE = 0.1  # of the limit for one process of repeats.py, which leaves time for the others
 
 
 class Report:
@@ -158,7 +158,7 @@ def real_run(num_seeds: int) -> dict[str, Any]:
 
 def repeated(variant: str, left: Callable[[], float]) -> dict[str, Any]:
     """Whether the ladder repeats, by two processes that end before the limit does."""
-    seconds = min(_CHILD_SECONDS, (left() - 5) / 2)
+    seconds = min(_CHILD_SHARE * _LIMIT.value, (left() - 5) / 2)
     return repeats.measure(variant, "ladder", 600, 5, seconds)
 
 
@@ -173,7 +173,8 @@ def parts(left: Callable[[], float]) -> dict[str, Callable[[], Any]]:
     """Name of each part -> what it reports, the most important first.
 
     Before them what runs in other processes: once JAX has opened the device in this one they may
-    not get it. Of these only what the documents ask: four processes of a minute at most.
+    not get it. Of these only what the documents ask: four processes, each for at most a
+    tenth of the limit.
     """
     ladder = lj.presets.get(_LADDER)
     early = ("default", "deterministic")
