@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,18 @@ def decoder_levels(
         units = math.prod(shapes[i]) if flat else shapes[i][-1]
         found.append(Level(name, combinator, flat, units))
     return tuple(found)
+
+
+class Strengths(NamedTuple):
+    """The numbers of a network, for the layers 0…L, that its compiled programs take as arguments.
+
+    Attributes:
+      noise: standard deviation of the noise.
+      denoising: λ, the weight of the denoising cost.
+    """
+
+    noise: tuple[float, ...]
+    denoising: tuple[float, ...]
 
 
 STATISTICS = ("labelled", "unlabelled", "running")
@@ -209,6 +222,19 @@ class LadderConfig(CheckedConfig):
         if not isinstance(hidden, tuple):
             hidden = (hidden,) * len(self.layers)
         return (self.input_noise, *hidden)
+
+    @property
+    def strengths(self) -> Strengths:
+        """The numbers that compiled programs take as arguments."""
+        return Strengths(self.noise_levels, self.denoising_weights)
+
+    @functools.cached_property
+    def structure(self) -> LadderConfig:
+        """The network without its ``strengths``: networks with an equal one share programs."""
+        weights = tuple(float(weight > 0) for weight in self.denoising_weights)
+        return dataclasses.replace(
+            self, denoising_weights=weights, input_noise=0.0, hidden_noise=0.0
+        )
 
     @property
     def combinators(self) -> tuple[str, ...]:

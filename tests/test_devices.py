@@ -97,7 +97,7 @@ def test_eight_devices_train_as_one_in_single_precision(kind, config):
 @pytest.mark.parametrize("config", [MLP, CONV], ids=["mlp", "conv"])
 def test_gradient_in_single_precision(kind, config):
     """Adam's first moment after one step is a tenth of it."""
-    plan = make_plan(SETTINGS, 65, 20)._replace(chunk_steps=1)
+    plan = make_plan(SETTINGS, 65, 20).replace(chunk_steps=1)
     moments = []
     for layout in (Layout(tuple(jax.devices()[:1])), layouts(8)[kind]):
         state, data = layout.init_state(config, plan, [KEY]), make_data(config, np.float32)
@@ -122,7 +122,7 @@ def test_the_papers_batches_work_on_eight_devices_as_they_are(kind):
 
 def test_pmap_gradient_is_that_of_the_whole_batch_on_one_device(x64):
     """At a plain gradient step: the change of the parameters is the gradient."""
-    plan = make_plan(SETTINGS, 65, 20)._replace(chunk_steps=1)
+    plan = make_plan(SETTINGS, 65, 20).replace(chunk_steps=1)
     data, config = make_data(MLP), MLP
     state = jax.jit(init_state, static_argnums=(0, 1))(config, plan, KEY)
     devices = jax.devices()[:3]

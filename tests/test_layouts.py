@@ -35,10 +35,16 @@ def arguments(layout):
     return CONFIG, plan, state, layout.put_data(data), layout.put_keys(keys)
 
 
+def of_program(layout):
+    """What the compiled chunk itself is given, but for ``track``."""
+    config, *rest = arguments(layout)
+    return layout, config.structure, config.strengths, *rest
+
+
 def test_no_device_multiplies_all_rows():
     """Of 104 + 96 + 96 on eight devices each has 37, or 13 and 12 where the parts are apart."""
     layout = Layout(tuple(jax.devices()))
-    text = parallel._jitted.lower(layout, *arguments(layout), False).compile().as_text()
+    text = parallel._jitted.lower(*of_program(layout), False).compile().as_text()
     rows = {int(found) for found in re.findall(r"f32\[(\d+),32\]\S* dot\(", text)}
     assert rows and max(rows - {12}) <= 37  # [12, 32] is also the kernel's gradient
 
@@ -48,11 +54,15 @@ def test_no_device_multiplies_all_rows():
 def test_no_step_waits_for_the_host_on_a_gpu(runs, track):
     """A branch would: XLA copies its condition to the host. On a CPU it spares a second program."""
     layout = Layout((jax.devices()[0],), runs=runs)
-    given = layout, *arguments(layout)
-    for chunk, branches in ((parallel._jitted_apart, False), (parallel._jitted, True)):
-        text = chunk.lower(*given, track).compile().as_text()
-        assert " while(" in text and "callback" not in text
-        assert (" conditional(" in text) == branches
+    given = of_program(layout)
+    for chunk, platform in ((parallel._jitted_apart, "cuda"), (parallel._jitted, "cpu")):
+        lowered = chunk.trace(*given, track).lower(lowering_platforms=(platform,))
+        text = lowered.as_text()
+        assert "stablehlo.while" in text and "callback" not in text
+        # A case by platform has a constant for its index; one of the data has a converted bool.
+        cases = "|".join(re.findall(r'"stablehlo.case"\((%\w+)\)', text))
+        asks = re.search(rf"({cases}) = stablehlo.convert .*tensor<i1>", text)
+        assert bool(asks) == (platform == "cpu")
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
@@ -61,7 +71,7 @@ def test_branch_or_two_programs_by_device(monkeypatch, platform):
     for name in ("_jitted", "_jitted_apart"):
         chunk = lambda *given, name=name: called.append(name) or (0, {"total": jnp.zeros(3)})  # noqa: E731
         monkeypatch.setattr(parallel, name, chunk)
-    layout.train_chunk(CONFIG, None, None, None, None, False)
+    layout.train_chunk(CONFIG, SimpleNamespace(chunk_steps=3), None, None, None, False)
     assert called == ["_jitted" if platform == "cpu" else "_jitted_apart"]
 
 
@@ -89,7 +99,7 @@ def test_the_state_before_a_chunk_is_given_up(kind):
 def test_precision_of_every_product(mode):
     layout = Layout((jax.devices()[0],))
     with jax.default_matmul_precision(mode):
-        chunk = parallel._jitted_apart.trace(layout, *arguments(layout), False)
+        chunk = parallel._jitted_apart.trace(*of_program(layout), False)
         text = chunk.lower(lowering_platforms=("cuda",)).as_text()
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(products) > 10

@@ -31,6 +31,28 @@ def test_on_a_cpu_there_is_no_loop_over_the_rounds():
     assert "while" not in draw.lower(jax.random.key(0)).compile().as_text()
 
 
+def test_draws_that_do_not_count_are_not_made(maybe_jit):
+    key, draw = jax.random.key(0), lambda key, used: standard_normal(key, (200, 784), used)
+    want = jax.random.normal(key, (200, 784))
+    np.testing.assert_array_equal(maybe_jit(draw)(key, jnp.array(True)), want)
+    np.testing.assert_array_equal(maybe_jit(draw)(key, jnp.array(False)), 0)
+
+
+def test_draws_that_may_not_count_are_made_once():
+    """The fused operations that read them do not draw again; each round has one shift left."""
+
+    def shifts(used):
+        def read(key, used):
+            draws = standard_normal(key, (200, 784), used)
+            return draws[:100] * 0.3, jnp.sin(draws[100:])
+
+        lowered = jax.jit(read, static_argnums=() if used is None else 1).lower
+        given = jnp.array(True) if used is None else used
+        return lowered(jax.random.key(0), given).compile().as_text().count("shift-left(")
+
+    assert shifts(None) == 20 < shifts(True)
+
+
 def test_double_precision_and_other_generators(x64):
     for key in (jax.random.key(3), jax.random.key(3, impl="rbg")):
         got = standard_normal(key, (50, 4))

@@ -10,6 +10,7 @@ import ladder_jax as lj
 from ladder_jax.train.schedule import annealing_factor, learning_rate, make_plan
 from ladder_jax.train.step import (
     TrainData,
+    cost_names,
     epoch_orders,
     init_state,
     make_optimizer,
@@ -121,9 +122,9 @@ def test_every_step_has_its_own_noise(monkeypatch):
 
     drawn = []
 
-    def record(config, key, rows_l, rows_u):
+    def record(config, key, rows_l, rows_u, levels):
         jax.debug.callback(lambda data: drawn.append(data.tolist()), jax.random.key_data(key))
-        return lj.draw_noise(config, key, rows_l, rows_u)
+        return lj.draw_noise(config, key, rows_l, rows_u, levels)
 
     monkeypatch.setattr(training, "draw_noise", record)
     config = lj.LadderConfig((4,), (1, 1), input_shape=(12,))
@@ -136,7 +137,9 @@ def test_every_step_has_its_own_noise(monkeypatch):
 
 
 def test_plan_uses_small_sets_whole_and_whole_chunks():
-    assert make_plan(lj.TrainConfig(), 60000, 100)[3:] == (600, 100, 100, False, 200)
+    plan = make_plan(lj.TrainConfig(), 60000, 100)
+    assert (plan.rows_l, plan.rows_u, plan.same_rows) == (100, 100, False)
+    assert (plan.steps_per_epoch, plan.chunk_steps) == (600, 200)
     assert make_plan(lj.TrainConfig(labels="all"), 60000, 60000).same_rows
     assert not make_plan(lj.TrainConfig(labels="all"), 60000, 59999).same_rows
     assert not make_plan(lj.TrainConfig(labels="all", batch_size=50), 60000, 60000).same_rows
@@ -214,7 +217,7 @@ def seen_rows(plan, data, chunks=1):
             batch[2],
             ordered=True,
         )
-        return state.replace(step=state.step + 1), {}
+        return state.replace(step=state.step + 1), dict.fromkeys(cost_names(config), 0.0)
 
     from ladder_jax.train import step as training
 
@@ -233,7 +236,7 @@ def seen_rows(plan, data, chunks=1):
 def test_rows_run_on_across_chunks_and_change_across_epochs(chunk_steps):
     data = make_data(rows=80, labelled=20)
     plan = make_plan(lj.TrainConfig(labels=20, batch_size=10, labelled_batch_size=10), 80, 20)
-    seen = seen_rows(plan._replace(chunk_steps=chunk_steps), data, chunks=16 // chunk_steps)
+    seen = seen_rows(plan.replace(chunk_steps=chunk_steps), data, chunks=16 // chunk_steps)
     assert len(seen) == 16
     for half, rows in ((0, 20), (1, 80)):
         epochs = [np.concatenate([step[half] for step in seen[k : k + 8]]) for k in (0, 8)]
@@ -297,7 +300,7 @@ def test_running_statistics_follow_the_labelled_rows_only_when_asked(tiny_config
     again, _ = chunk(tiny_config, plan, tracked, data, KEY, True)
     assert again.batch_stats["layer_1"]["batches"] == plan.chunk_steps  # anew in each epoch
     # All 20 labelled rows are in each minibatch, so the first layer's mean is known.
-    frozen = plan._replace(learning_rate=0.0)
+    frozen = plan.replace(learning_rate=0.0)
     tracked, _ = chunk(tiny_config, frozen, silent, data, KEY, True)
     encode = jax.jit(lambda params, x: lj.encode(tiny_config, {"params": params}, x, None))
     clean = encode(silent.params, data.x[:20]).labelled

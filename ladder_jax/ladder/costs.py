@@ -69,6 +69,7 @@ def combine(
     clean: Activations | None,
     z_hat: Sequence[jax.Array | None],
     rows: tuple[Rows, Rows] = (ALL_ROWS, ALL_ROWS),
+    weights: Sequence[float | jax.Array] | None = None,
 ) -> Costs:
     """All costs of a step; the one place where they are reduced over rows.
 
@@ -81,8 +82,10 @@ def combine(
       z_hat: reconstructions of the unlabelled rows.
       rows: which labelled and which unlabelled rows of the batch these are. Of some of them the
         costs are this device's share; the mean of the devices' shares is that of the whole batch.
+      weights: λ(0)…λ(L), numbers or arrays; None is those of ``config``.
     """
     rows_l, rows_u = rows
+    weights = config.denoising_weights if weights is None else weights
     supervised = rows_l.cost_mean(cross_entropy(logits_BxK, labels_B))
     denoising: list[jax.Array | None] = [None] * len(config.shapes)
     total = supervised
@@ -95,5 +98,5 @@ def combine(
             assert clean is not None, "a cost above the input needs the clean pass"
             cost_B = denoising_cost(clean.z[i], reconstruction, clean.moments(i))
         denoising[i] = cost = rows_u.cost_mean(cost_B)
-        total = total + config.denoising_weights[i] * cost
+        total = total + weights[i] * cost
     return Costs(supervised, tuple(denoising), total)

@@ -21,6 +21,7 @@ from ladder_jax.config import LadderConfig
 from ladder_jax.ladder.encoder import Activations, Params
 from ladder_jax.layers import Conv, Dense
 from ladder_jax.ops.batchnorm import standardize
+from ladder_jax.ops.noise import fold_in_each
 from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 
@@ -32,17 +33,18 @@ def init_decoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
     """
     params = {}
     shapes, levels = config.shapes, config.levels
+    keys = fold_in_each(key, len(levels))
     for i, level in enumerate(levels):
         if level is None:
             continue
-        layer_key, values = jax.random.fold_in(key, i), {}
+        values = {}
         if level.combinator.start:
             values["combinator"] = level.combinator.init(
-                jax.random.fold_in(layer_key, 0), level.units
+                jax.random.fold_in(keys[i], 0), level.units
             )
         below, layer = levels[i - 1] if i else None, config.layers[i - 1]
         if below and below.combinator.uses_u and isinstance(layer, Dense | Conv):
-            values["kernel"] = layer.init_inverse(layer_key, shapes[i - 1])
+            values["kernel"] = layer.init_inverse(keys[i], shapes[i - 1])
         if values:
             params[f"layer_{i}"] = values
     return params

@@ -29,6 +29,7 @@ import numpy as np
 from ladder_jax.config import LadderConfig
 from ladder_jax.layers import ACTIVATIONS, Conv, Dense, Layer
 from ladder_jax.ops.batchnorm import Moments, normalize, per_unit, standardize
+from ladder_jax.ops.noise import fold_in_each
 from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 Params = Mapping[str, Any]
@@ -39,8 +40,7 @@ class Part(NamedTuple):
 
     Attributes:
       x: inputs (B, *shape of layer 0).
-      noise: standard-normal draws (B, *shape of layer l) for each layer 0…L, or None for a
-        clean pass.
+      noise: n(l), (B, *shape of layer l), for each layer 0…L, or None for a clean pass.
       moments: fixed moments for layers 1…L (evaluation), or None for the part's own.
       rows: which rows of the batch these are, and so what the moments run over.
     """
@@ -87,12 +87,12 @@ def init_encoder(key: jax.Array, config: LadderConfig) -> dict[str, Any]:
     A pooling has none of them, but ``beta`` and ``gamma`` where it is the top.
     """
     params = {}
-    shapes = config.shapes
+    shapes, keys = config.shapes, fold_in_each(key, len(config.shapes))
     for i, layer in enumerate(config.layers, start=1):
         units, top = shapes[i][-1], i == len(config.layers)
         values = {}
         if isinstance(layer, Dense | Conv):
-            values["kernel"] = layer.init_forward(jax.random.fold_in(key, i), shapes[i - 1])
+            values["kernel"] = layer.init_forward(keys[i], shapes[i - 1])
         if layer.has_weights or top:
             values["beta"] = jnp.zeros(units)
         if top and config.top_scale:
@@ -121,14 +121,14 @@ def encode_parts(
     for part in parts:
         _check_shapes(config, part)
     activation = ACTIVATIONS[config.activation]
-    h = [_corrupt(config, part, 0, part.x) for part in parts]
+    h = [_corrupt(part, 0, part.x) for part in parts]
     records: list[list[tuple]] = [[(z_part, z_part, None, None)] for z_part in h]
     for i, layer in enumerate(config.layers, start=1):
         weights = params.get(f"layer_{i}", {})
         pre = _forward(layer, weights.get("kernel"), h, config.pool_ties)
         normalized = [_normalize(part, i, x) for part, x in zip(parts, pre, strict=True)]
         by = [own for _, own in normalized]
-        z = [_corrupt(config, part, i, x) for part, (x, _) in zip(parts, normalized, strict=True)]
+        z = [_corrupt(part, i, x) for part, (x, _) in zip(parts, normalized, strict=True)]
         shifted = [_scale_and_shift(weights, z_part) for z_part in z]
         if i == len(config.layers):
             h = [jax.nn.softmax(logits) for logits in shifted]
@@ -165,10 +165,10 @@ def _scale_and_shift(weights: Params, z: jax.Array) -> jax.Array:
     return per_unit(weights["gamma"], z) * z if "gamma" in weights else z
 
 
-def _corrupt(config: LadderConfig, part: Part, i: int, z_BxD: jax.Array) -> jax.Array:
+def _corrupt(part: Part, i: int, z_BxD: jax.Array) -> jax.Array:
     if part.noise is None:
         return z_BxD
-    return z_BxD + config.noise_levels[i] * part.noise[i]
+    return z_BxD + part.noise[i]
 
 
 def _check_shapes(config: LadderConfig, part: Part) -> None:

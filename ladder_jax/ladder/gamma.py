@@ -27,7 +27,7 @@ from ladder_jax.ladder.decoder import decode_part, init_decoder
 from ladder_jax.ladder.encoder import Params, Part, encode_parts, init_encoder
 from ladder_jax.layers import Dense
 from ladder_jax.ops.batchnorm import Moments, RunningMoments, init_running, update_running
-from ladder_jax.ops.noise import standard_normal
+from ladder_jax.ops.noise import fold_in_each, standard_normal
 
 
 class Noise(nn.Module):
@@ -119,7 +119,7 @@ class GammaWrapper:
         beta (K,), gamma (K,), combinator (P, K) unless λ or P is 0, and in "batch_stats" mean (K,),
         var (K,), batches.
         """
-        keys = [jax.random.fold_in(key, i) for i in range(3)]
+        keys = fold_in_each(key, 3)
         own = self.backbone.init(keys[0], x, **dict(self.clean))
         config = self._top(self._features(_joined(own), x, "clean")[0].shape[1])
         params = init_encoder(keys[1], config)["layer_1"]
@@ -169,11 +169,11 @@ class GammaWrapper:
         return LadderConfig(layers, weights, 0, self.top_noise, self.combinator, input_shape=(D,))
 
     def _corrupted(self, variables: Params, x: jax.Array, key: jax.Array) -> tuple[Part, Params]:
-        at_input, at_top, dropout, noise = (jax.random.fold_in(key, i) for i in range(4))
+        at_input, at_top, dropout, noise = fold_in_each(key, 4)
         x, streams = _noisy(x, self.input_noise, at_input), {"dropout": dropout, "noise": noise}
         features, state = self._features(variables, x, "corrupted", streams)
-        draw = standard_normal(at_top, (len(x), self.num_classes))
-        return Part(features, noise=[jnp.zeros_like(features), draw]), state
+        at_top = self.top_noise * standard_normal(at_top, (len(x), self.num_classes))
+        return Part(features, noise=[jnp.zeros_like(features), at_top]), state
 
     def _features(
         self, variables: Params, x: jax.Array, mode: str, streams: dict | None = None

@@ -11,18 +11,20 @@ argument, so a notebook, a test and every device can use the same draws.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ladder_jax.config import LadderConfig
+from ladder_jax.config import LadderConfig, Strengths
 from ladder_jax.ladder.costs import Costs, combine
 from ladder_jax.ladder.decoder import decode_part, init_decoder
 from ladder_jax.ladder.encoder import Activations, Params, Part, encode_parts, init_encoder
 from ladder_jax.ops.batchnorm import Moments, RunningMoments, init_running, update_running
-from ladder_jax.ops.noise import standard_normal
+from ladder_jax.ops.noise import fold_in_each, standard_normal
 from ladder_jax.ops.rows import ALL_ROWS, Rows
 
 Noise = tuple[jax.Array, ...]
@@ -61,11 +63,12 @@ class Ladder(nn.Module):
         x_u: jax.Array,
         noise: Noise,
         rows: tuple[Rows, Rows] = (ALL_ROWS, ALL_ROWS),
+        strengths: Strengths | None = None,
     ) -> Costs:
         """The costs of a batch, or of some of its ``rows``, see ``ladder.costs.combine``."""
         config, (rows_l, rows_u) = self.config, rows
-        noise_l = [draw[: len(x_l)] for draw in noise]
-        noise_u = [draw[len(x_l) :] for draw in noise]
+        levels, weights = strengths or config.strengths
+        noise_l, noise_u = _halves(noise, levels, len(x_l))
         # Nobody reads the unlabelled rows of a baseline, nor the clean pass
         # where only the input has a cost: neither is computed.
         parts = [Part(x_l, noise_l, rows=rows_l)]
@@ -78,7 +81,7 @@ class Ladder(nn.Module):
         if others:
             z_hat = decode_part(config, self.decoder, others[0], rows_u)
         clean = others[1] if len(others) > 1 else None
-        return combine(config, labelled.logits, y_l, x_u, clean, z_hat, rows)
+        return combine(config, labelled.logits, y_l, x_u, clean, z_hat, rows, weights)
 
     def track(self, x_l: jax.Array, rows: Rows = ALL_ROWS) -> None:
         """Lets a labelled minibatch's clean moments enter the running average."""
@@ -119,16 +122,30 @@ def parameter_counts(config: LadderConfig) -> tuple[int, ...]:
     )
 
 
-def draw_noise(config: LadderConfig, key: jax.Array, rows_l: int, rows_u: int) -> Noise:
+def draw_noise(
+    config: LadderConfig,
+    key: jax.Array,
+    rows_l: int,
+    rows_u: int,
+    levels: Sequence[float | jax.Array] | None = None,
+) -> Noise:
     """Standard-normal draws for one step.
+
+    Args:
+      config: the network.
+      key: a ``jax.random.key``.
+      rows_l: number of labelled rows.
+      rows_u: number of unlabelled rows.
+      levels: of the noise in layers 0…L; the draws for one of 0 may be zeros. None draws all.
 
     Returns:
       One array (rows_l + rows_u, *shape of layer l) for each layer 0…L, labelled rows first.
     """
-    rows = rows_l + rows_u
+    keys = fold_in_each(key, len(config.shapes))
+    used = (True,) * len(keys) if levels is None else tuple(level > 0 for level in levels)
     return tuple(
-        standard_normal(jax.random.fold_in(key, i), (rows, *shape))
-        for i, shape in enumerate(config.shapes)
+        standard_normal(own, (rows_l + rows_u, *shape), counts)
+        for own, shape, counts in zip(keys, config.shapes, used, strict=True)
     )
 
 
@@ -153,9 +170,10 @@ def encode(
       z, h, moments and logits of each half, each normalised by its own moments.
     """
     rows_l = 0 if x_l is None else len(x_l)
-    noise_l = noise_u = None
+    noise_l: list[jax.Array] | None = None
+    noise_u: list[jax.Array] | None = None
     if noise is not None:
-        noise_l, noise_u = [n[:rows_l] for n in noise], [n[rows_l:] for n in noise]
+        noise_l, noise_u = _halves(noise, config.noise_levels, rows_l)
     parts = [Part(x, n) for x, n in ((x_l, noise_l), (x_u, noise_u)) if x is not None]
     encoded = iter(encode_parts(config, variables["params"]["encoder"], parts))
     return Encoding(
@@ -205,6 +223,15 @@ def running_statistics(variables: Params) -> tuple[Moments, ...]:
     """The running moments of layers 1…L, for evaluation."""
     layers = [variables["batch_stats"][f"layer_{i}"] for i in range(1, 1 + _depth(variables))]
     return tuple(Moments(layer["mean"], layer["var"]) for layer in layers)
+
+
+def _halves(
+    noise: Noise, levels: Sequence[float | jax.Array], rows_l: int
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """The noise of the labelled and of the unlabelled rows, from draws for both."""
+    chex.assert_equal(len(noise), len(levels))
+    pairs = list(zip(noise, levels, strict=True))
+    return [level * n[:rows_l] for n, level in pairs], [level * n[rows_l:] for n, level in pairs]
 
 
 def _depth(variables: Params) -> int:

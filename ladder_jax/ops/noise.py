@@ -43,20 +43,32 @@ _COEFFICIENTS = (
 )
 
 
-def standard_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def standard_normal(
+    key: jax.Array, shape: tuple[int, ...], used: bool | jax.Array = True
+) -> jax.Array:
     """Independent draws from N(0, 1), those of ``jax.random.normal(key, shape)``.
 
     Args:
       key: a ``jax.random.key``.
       shape: of the result, whose dtype is JAX's default floating type.
+      used: whether the draws count; where an array says that they do not, they may be zeros.
     """
     if not _is_threefry32(key) or math.prod(shape) >= 2**32:  # the counter has one word
         return jax.random.normal(key, shape)
     return lax.platform_dependent(
         jax.random.key_data(key),
-        cpu=functools.partial(_draw, shape=shape),
+        cpu=functools.partial(_draw_if, used, shape=shape),
         default=lambda words: jax.random.normal(_key(words), shape),
     )
+
+
+def fold_in_each(key: jax.Array, count: int) -> jax.Array:
+    """The independent keys ``jax.random.fold_in(key, i)`` for i = 0…count − 1.
+
+    Drawn together they are one loop in a compiled program, not one for each, which is sooner
+    compiled and run.
+    """
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
 
 
 def _key(words: jax.Array) -> jax.Array:
@@ -67,6 +79,15 @@ def _is_threefry32(key: jax.Array) -> bool:
     """Whether the draws are float32 ones of JAX's default generator in its default mode."""
     default = jnp.zeros(()).dtype == jnp.float32 and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     return bool(default and jax.random.key_impl(key) == _THREEFRY)
+
+
+def _draw_if(used: bool | jax.Array, key_words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws where ``used``, which a compiled program can ask when it runs."""
+    if isinstance(used, bool):
+        return _draw(key_words, shape)
+    # The branch spares more than noise of level 0: XLA would draw again in each operation that
+    # reads the draws, but does not move them out of a branch.
+    return lax.cond(used, lambda: _draw(key_words, shape), lambda: jnp.zeros(shape))
 
 
 @functools.partial(jax.jit, static_argnames="shape")  # as jax.random.normal is

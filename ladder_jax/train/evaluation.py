@@ -62,7 +62,7 @@ def population_statistics(
     batches = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
     sums = None
     for part in _equal_parts(len(rows), batches):
-        found = _sum_of_batch_moments(config, part, variables["params"], x, scale, rows)
+        found = _sum_of_batch_moments(config.structure, part, variables["params"], x, scale, rows)
         sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
     return jax.tree.map(lambda total: total / batches, sums)
 
@@ -131,13 +131,14 @@ def predict_proba(
     chunks = [np.zeros((0, config.num_classes), jnp.zeros(()).dtype)]
     largest = max(math.prod(shape) for shape in config.shapes)
     at_once = max(1, min(PREDICTION_ROWS, _PREDICTION_ELEMENTS // largest))
+    params = variables["params"]
     for start in range(0, len(x), at_once):
         chunk = np.asarray(x[start : start + at_once])
         rows = len(chunk)
         if len(x) > at_once:  # one compiled shape for all chunks
             chunk = np.pad(chunk, [(0, at_once - rows)] + [(0, 0)] * (chunk.ndim - 1))
         scale = jnp.asarray(scale, jnp.zeros(()).dtype)
-        chunks.append(_probabilities(config, variables["params"], chunk, scale, statistics)[:rows])
+        chunks.append(_probabilities(config.structure, params, chunk, scale, statistics)[:rows])
     return np.concatenate([np.asarray(chunk) for chunk in chunks])
 
 

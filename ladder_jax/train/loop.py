@@ -72,7 +72,7 @@ def chunks(group: Group) -> Iterator[dict[str, np.ndarray]]:
     while not group.is_finished:
         # After a move to another kind of device the step may lie inside a chunk: the first call
         # only completes it.
-        own = plan._replace(chunk_steps=plan.chunk_steps - group.step % plan.chunk_steps)
+        own = plan.replace(chunk_steps=plan.chunk_steps - group.step % plan.chunk_steps)
         track = group.tracks(group.step // plan.steps_per_epoch + 1)
         group.state, costs = group.layout.train_chunk(
             group.config, own, group.state, group.rows, group.keys, track

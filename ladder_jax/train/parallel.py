@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ladder_jax.config import LadderConfig
+from ladder_jax.config import LadderConfig, Strengths
 from ladder_jax.errors import ConfigError, choice, whole
 from ladder_jax.ladder.network import Noise
 from ladder_jax.train.pmap import AXIS, pmap_epoch, pmapped, replicate, unreplicate
@@ -31,6 +31,7 @@ from ladder_jax.train.schedule import Plan
 from ladder_jax.train.step import (
     Batch,
     CostDict,
+    Divide,
     Divided,
     TrainData,
     TrainState,
@@ -150,8 +151,12 @@ class Layout:
 
     def init_state(self, config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
         """Returns the states before the first step, on the devices."""
+        # It runs once: on a CPU it takes longer to compile well than to run.
+        quick = self.devices[0].platform == "cpu"
+        options = {"xla_backend_optimization_level": 0} if quick else None
+        init = jax.jit(init_states, static_argnums=0, compiler_options=options)
         # Placed as the steps leave it, or the second call of the chunk would compile again.
-        return self.put_state(jax.tree.map(np.asarray, init_states(config, plan, keys)))
+        return self.put_state(jax.tree.map(np.asarray, init(config.structure, plan, keys)))
 
     def to_host(self, state: Any) -> Any:
         """Copies a state, or a part of it, to NumPy arrays, as a checkpoint holds it."""
@@ -179,12 +184,13 @@ class Layout:
         """Calls ``step.train_chunk``; donates ``state`` and returns the costs, (runs, steps)."""
         state, costs = self._run(config, plan, state, data, keys, track)
         costs = jax.device_get(self._one_copy(costs))
-        return state, {name: np.atleast_2d(values) for name, values in costs.items()}
+        done = plan.chunk_steps
+        return state, {name: np.atleast_2d(values)[:, :done] for name, values in costs.items()}
 
-    def _run(self, *given: Any) -> tuple[TrainState, CostDict]:
+    def _run(self, config: LadderConfig, *given: Any) -> tuple[TrainState, CostDict]:
         """Calls the compiled chunk."""
         chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
-        return chunk(self, *given)
+        return chunk(self, config.structure, config.strengths, *given)
 
     def _stacked(self, keys: Sequence[jax.Array]) -> jax.Array:
         """Returns the key of the only run, or the stacked keys of several."""
@@ -217,7 +223,8 @@ class PmapLayout(Layout):
 
     def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
         """Calls the chunk under ``jax.pmap``."""
-        return pmapped(config, plan, self.devices)(*given)
+        chunk = pmapped(config.structure, self.devices)
+        return chunk(config.strengths, plan, *given)
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
         """Copies the arrays of a tree to each device of this process."""
@@ -231,6 +238,7 @@ class PmapLayout(Layout):
 def _chunk(
     layout: Layout,
     config: LadderConfig,
+    strengths: Strengths,
     plan: Plan,
     state: TrainState,
     data: TrainData,
@@ -238,21 +246,26 @@ def _chunk(
     track: bool | jax.Array,
 ) -> tuple[TrainState, CostDict]:
     """Trains all runs of a layout for a chunk."""
+
+    def one(
+        state: TrainState, data: TrainData, key: jax.Array, divide: Divide = whole_batch
+    ) -> tuple[TrainState, CostDict]:
+        return train_chunk(config, plan, state, data, key, track, divide, strengths)
+
     if layout.runs > 1:
-        one = lambda state, data, key: train_chunk(config, plan, state, data, key, track)  # noqa: E731
         axes = TrainData(x=None, y=None, labelled=0, scale=None, train=0)  # type: ignore[arg-type]
         state, costs = jax.vmap(one, in_axes=(0, axes, 0))(state, data, keys)
     else:
         divide = functools.partial(_spread, layout.sharding(AXIS))
-        state, costs = train_chunk(config, plan, state, data, keys, track, divide)
+        state, costs = one(state, data, keys, divide)
     constrain = jax.lax.with_sharding_constraint
     return constrain(state, layout.by_run), constrain(costs, layout.sharding())
 
 
-_jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=3)
-# On a GPU each step would ask the host which branch of ``track`` to take, so ``track`` is static
-# there: one program for each of its values.
-_jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 2, 6), donate_argnums=3)
+_jitted = jax.jit(_chunk, static_argnums=(0, 1), donate_argnums=4)
+# On a GPU each step would ask the host which branch of ``track`` to take and whether the loop ends,
+# so ``track`` and the plan are static there: one program for each of their values.
+_jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 3, 7), donate_argnums=4)
 
 
 def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:
@@ -268,7 +281,6 @@ def _gather(layout: Layout, state: Any, run: int | None = None) -> Any:
     return jax.lax.with_sharding_constraint(own, layout.sharding())
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def init_states(config: LadderConfig, plan: Plan, keys: Sequence[jax.Array]) -> TrainState:
     """Returns the states before the first step, with a leading axis if there are several keys."""
     one = functools.partial(init_state, config, plan)

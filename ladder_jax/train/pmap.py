@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ladder_jax.config import LadderConfig
+from ladder_jax.config import LadderConfig, Strengths
 from ladder_jax.ladder.network import Noise
 from ladder_jax.ops.rows import share_of_device
 from ladder_jax.train.schedule import Plan
@@ -48,23 +48,32 @@ def pmap_epoch(
       the same on all devices.
     """
     chosen = tuple(jax.devices() if devices is None else devices)
-    return pmapped(config, plan, chosen)(state, data, key, track)
+    chunk = pmapped(config.structure, chosen)
+    state, costs = chunk(config.strengths, plan, state, data, key, track)
+    return state, {name: values[:, : plan.chunk_steps] for name, values in costs.items()}
 
 
 @functools.cache
-def pmapped(config: LadderConfig, plan: Plan, devices: tuple[jax.Device, ...]) -> Any:
+def pmapped(config: LadderConfig, devices: tuple[jax.Device, ...]) -> Any:
     """Returns the chunk under ``jax.pmap`` for these devices."""
     divide = functools.partial(_share, len(devices))
 
-    def chunk(state: TrainState, data: TrainData, key: jax.Array, track: bool) -> Any:
-        return train_chunk(config, plan, state, data, key, track, divide)
+    def chunk(
+        strengths: Strengths,
+        plan: Plan,
+        state: TrainState,
+        data: TrainData,
+        key: jax.Array,
+        track: bool,
+    ) -> Any:
+        return train_chunk(config, plan, state, data, key, track, divide, strengths)
 
     # On several hosts all devices are used, and pmap is given no list of them.
     own = devices if jax.process_count() == 1 else None
-    words: dict[str, Any] = {"devices": own, "donate_argnums": 0}
-    if devices[0].platform == "cpu":
-        return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), **words)
-    return jax.pmap(chunk, AXIS, in_axes=(0, 0, None, None), static_broadcasted_argnums=3, **words)
+    words: dict[str, Any] = {"devices": own, "donate_argnums": 2}
+    if devices[0].platform != "cpu":
+        words["static_broadcasted_argnums"] = (1, 5)
+    return jax.pmap(chunk, AXIS, in_axes=(None, None, 0, 0, None, None), **words)
 
 
 def _share(devices: int, batch: Batch, noise: Noise) -> Divided:

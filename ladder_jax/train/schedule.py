@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from ladder_jax.config import LadderConfig, TrainConfig
 
 
-class Plan(NamedTuple):
-    """The settings of a run that the compiled step needs, known before anything is compiled.
+class Plan(struct.PyTreeNode):
+    """The settings of a run that the compiled step needs.
 
-    It holds no seed, so runs that differ in nothing else share one compiled program.
+    Those that compiled programs can take as arguments are its leaves. It holds no seed.
 
     Attributes:
       epochs: see ``TrainConfig``, also for ``decay_start`` and ``learning_rate``.
@@ -23,16 +22,18 @@ class Plan(NamedTuple):
       rows_u: unlabelled rows in a step.
       same_rows: whether both halves of a batch are the same rows (all labels, the authors' code).
       chunk_steps: steps in one compiled call; divides steps_per_epoch.
+      max_chunk_steps: bounds ``chunk_steps`` of the plans that share a program.
     """
 
     epochs: int
     decay_start: float
     learning_rate: float
     steps_per_epoch: int
-    rows_l: int
-    rows_u: int
-    same_rows: bool
     chunk_steps: int
+    rows_l: int = struct.field(pytree_node=False)
+    rows_u: int = struct.field(pytree_node=False)
+    same_rows: bool = struct.field(pytree_node=False)
+    max_chunk_steps: int = struct.field(pytree_node=False)
 
     @property
     def steps(self) -> int:
@@ -62,6 +63,7 @@ def make_plan(
     rows_l = min(train_config.labelled_batch_size, num_labelled)
     # If some rows have no label or the halves differ in size, they cannot be the same rows.
     whole = train_config.labels == "all" and num_labelled == num_rows and rows_l == rows_u
+    chunk_steps = _chunk_steps(steps, max_chunk_steps or MAX_CHUNK_STEPS)
     return Plan(
         epochs=train_config.epochs,
         decay_start=train_config.decay_start,
@@ -70,7 +72,8 @@ def make_plan(
         rows_l=rows_l,
         rows_u=rows_u,
         same_rows=whole and train_config.labelled_order == "same",
-        chunk_steps=_chunk_steps(steps, max_chunk_steps or MAX_CHUNK_STEPS),
+        chunk_steps=chunk_steps,
+        max_chunk_steps=max(MAX_CHUNK_STEPS, 1 << (chunk_steps - 1).bit_length()),
     )
 
 
@@ -118,8 +121,7 @@ def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.A
 
     It is constant within an epoch; d = 1 means no decay.
     """
-    if decay_start >= 1:
-        return jnp.ones_like(epoch, jnp.zeros(()).dtype)
+    # With d = 1 the division is by 0 and its result, infinity, does not count.
     return jnp.minimum(1.0, (epochs - epoch + 1) / (epochs - decay_start * epochs))
 
 

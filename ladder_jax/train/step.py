@@ -1,4 +1,4 @@
-"""One training step, and a chunk of steps as one scan.
+"""One training step, and a chunk of steps as one loop.
 
 These are pure functions of state, data and key; nothing is jitted here and no device is known.
 All randomness comes from one root key: the noise of a step depends on (root, step), and the order
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ladder_jax.config import LadderConfig
+from ladder_jax.config import LadderConfig, Strengths
 from ladder_jax.ladder.costs import Costs
 from ladder_jax.ladder.network import Ladder, Noise, draw_noise
+from ladder_jax.ops.noise import fold_in_each
 from ladder_jax.ops.rows import ALL_ROWS, Rows
 from ladder_jax.train.schedule import Plan, learning_rate
 
@@ -101,7 +102,8 @@ def init_state(config: LadderConfig, plan: Plan, key: jax.Array) -> TrainState:
 
 def split_key(key: jax.Array) -> dict[str, jax.Array]:
     """Returns the independent streams of a root key: init, order and noise."""
-    return {name: jax.random.fold_in(key, i) for i, name in enumerate(("init", "order", "noise"))}
+    init, order, noise = fold_in_each(key, 3)
+    return {"init": init, "order": order, "noise": noise}
 
 
 def cost_names(config: LadderConfig) -> tuple[str, ...]:
@@ -126,6 +128,7 @@ def train_step(
     noise_key: jax.Array,
     track: bool | jax.Array = False,
     divide: Divide = whole_batch,
+    strengths: Strengths | None = None,
 ) -> tuple[TrainState, CostDict]:
     """Takes one gradient step.
 
@@ -139,6 +142,7 @@ def train_step(
         one more forward pass, with the parameters before the step. An array needs one program for
         both cases. A bool needs one for each; it is for GPUs, where a branch waits for the host.
       divide: takes this device's rows; moments, gradients and costs are those of the whole batch.
+      strengths: the network's numbers, which may be arrays; None is those of ``config``.
 
     Returns:
       The state after the step, and its costs by name.
@@ -146,12 +150,13 @@ def train_step(
     model: Any = Ladder(config)
     # The noise is drawn for the whole batch, so that a row's noise does not depend on its device.
     count_l, count_u = len(batch[0]), len(batch[2]) if config.cost_layers else 0
-    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), count_l, count_u)
+    levels = strengths.noise if strengths else None
+    noise = draw_noise(config, jax.random.fold_in(noise_key, state.step), count_l, count_u, levels)
     batch, noise, rows = divide(batch, noise)
 
     def loss(params: Any) -> tuple[jax.Array, CostDict]:
         variables = {"params": params, "batch_stats": state.batch_stats}
-        costs = model.apply(variables, *batch, noise, rows)
+        costs = model.apply(variables, *batch, noise, rows, strengths)
         return costs.total, cost_dict(costs)
 
     def tracked(batch_stats: Any) -> Any:
@@ -162,14 +167,16 @@ def train_step(
 
     gradients, costs = jax.grad(loss, has_aux=True)(state.params)
     gradients, costs = rows[0].mean_over_devices((gradients, costs))
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    with jax.named_scope("adam"):  # for benchmarks/operations.py and anyone's profiler
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updated = optax.apply_updates(state.params, updates)
     if isinstance(track, bool):
         batch_stats = tracked(state.batch_stats) if track else state.batch_stats
     else:
         batch_stats = jax.lax.cond(track, tracked, lambda stats: stats, state.batch_stats)
     state = state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=updated,
         batch_stats=batch_stats,
         opt_state=opt_state,
         cost_sums={name: state.cost_sums[name] + costs[name] for name in costs},
@@ -197,23 +204,26 @@ def train_chunk(
     key: jax.Array,
     track: bool | jax.Array,
     divide: Divide = whole_batch,
+    strengths: Strengths | None = None,
 ) -> tuple[TrainState, CostDict]:
-    """Takes ``plan.chunk_steps`` steps, all within one epoch, as one scan.
+    """Takes ``plan.chunk_steps`` steps, all within one epoch, as one loop.
 
     The labelled minibatches of an epoch's order are repeated, in the same order, until the
     unlabelled pass ends.
 
     Args:
       config: the network.
-      plan: from ``make_plan``.
+      plan: from ``make_plan``; its numbers may be arrays, so that one program serves many plans.
       state: the state before the chunk, at least ``plan.chunk_steps`` steps before an epoch's end.
       data: the training rows.
       key: root key of the run.
       track: whether running statistics are collected, as for ``train_step``.
       divide: as for ``train_step``.
+      strengths: as for ``train_step``.
 
     Returns:
-      The state after the chunk, and each cost of each step, (chunk_steps,).
+      The state after the chunk, and each cost of each step, (chunk_steps,); if the plan's numbers
+      are arrays, (max_chunk_steps,) with zeros at the end.
     """
     optimizer = make_optimizer(plan)
     noise_key = split_key(key)["noise"]
@@ -227,12 +237,18 @@ def train_chunk(
     def inputs(at: jax.Array) -> jax.Array:
         return data.x[at].astype(data.scale.dtype) * data.scale
 
-    def body(state: TrainState, step: jax.Array) -> tuple[TrainState, CostDict]:
+    def body(i: jax.Array, carried: tuple[TrainState, CostDict]) -> tuple[TrainState, CostDict]:
+        (state, costs), step = carried, first + i
         at_l, at_u = rows(order_l, step, plan.rows_l), rows(order_u, step, plan.rows_u)
         batch = inputs(at_l), data.y[at_l], inputs(at_u)
-        return train_step(config, optimizer, state, batch, noise_key, track, divide)
+        words = (optimizer, state, batch, noise_key, track, divide, strengths)
+        state, own = train_step(config, *words)
+        return state, {name: costs[name].at[i].set(own[name]) for name in costs}
 
-    return jax.lax.scan(body, state, first + jnp.arange(plan.chunk_steps))
+    steps = plan.chunk_steps
+    longest = steps if isinstance(steps, int) else plan.max_chunk_steps
+    costs = {name: jnp.zeros(longest) for name in cost_names(config)}
+    return jax.lax.fori_loop(0, steps, body, (state, costs))
 
 
 def _start_epoch_if(starts: jax.Array, config: LadderConfig, state: TrainState) -> TrainState:
