@@ -10,18 +10,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import operations
 
 import ladder_jax as lj
+from ladder_jax.train import parallel
 from ladder_jax.train.schedule import make_plan
-from ladder_jax.train.step import TrainData, init_state, train_chunk
+from ladder_jax.train.step import TrainData
 
 
 class Chunk(NamedTuple):
-    """A call that trains ``steps`` further steps and waits for them; the parameters after them."""
+    """A call that trains ``steps`` further steps and waits for them; the parameters after them.
+
+    ``profile`` says where a step's time goes (see operations.py) and takes the state with it.
+    """
 
     run: Callable[[], None]
     steps: int
     parameters: Callable[[], Any]
+    profile: Callable[[], Any] | None = None
 
 
 def random_data(input_shape: tuple[int, ...], rows: int, labelled: int) -> TrainData:
@@ -43,12 +49,17 @@ def chunk_of_run(
     It has fewer where ``most_steps`` does not divide an epoch.
     """
     plan = make_plan(train_config, len(data.x), len(data.labelled), most_steps)
-    key = jax.random.key(0)
-    state = [jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)]
-    train = jax.jit(train_chunk, static_argnums=(0, 1), donate_argnums=2)
+    layout, keys = lj.Parallel(devices=1).layout(), [jax.random.key(0)]
+    state = [layout.init_state(config, plan, keys)]
+    on_device, put_keys = layout.put_data(data), layout.put_keys(keys)
 
     def run() -> None:
-        state[0], costs = train(config, plan, state[0], data, key, False)
-        jax.block_until_ready((state[0], costs))
+        # The costs of a chunk come back to the host, as in a run.
+        state[0], _ = layout.train_chunk(config, plan, state[0], on_device, put_keys, False)
 
-    return Chunk(run, plan.chunk_steps, lambda: state[0].params)
+    def profile() -> list[dict[str, Any]]:
+        given = config.strengths, plan, state[0], on_device, put_keys, False
+        compiled = parallel._jitted.lower(layout, config.structure, *given).compile()
+        return operations.profile(compiled, *given, donated=2, steps=plan.chunk_steps)
+
+    return Chunk(run, plan.chunk_steps, lambda: layout.to_host(state[0]).params, profile)

@@ -7,7 +7,10 @@ to inputs, save the inputs of the first layer. Convolutions are those of
 ladder_jax/ops/convolution.py, since XLA's own gradients are far slower on a CPU. Step and floor
 are timed in alternating blocks.
 
-python benchmarks/step.py [--model=ladder|…|conv_large_gamma] [--blocks=9]
+With --profile it also reports where the time of a step goes by kind of operation, which compiles
+the step once more.
+
+python benchmarks/step.py [--model=ladder|…|conv_large_gamma] [--blocks=9] [--profile]
 """
 
 import functools
@@ -22,17 +25,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
+from chunks import Chunk, chunk_of_run, random_data
 
 import ladder_jax as lj
 from ladder_jax.storage import environment
-from ladder_jax.train.schedule import make_plan, step_operations
-from ladder_jax.train.step import TrainData, init_state, train_chunk
+from ladder_jax.train.schedule import step_operations
 
 PRESETS = {model: f"mnist-{model}-100" for model in lj.presets.models("mnist")} | {
     f"conv_large_{model}": f"cifar10-{model}-4000" for model in lj.presets.models("cifar10")
 }
 _MODEL = flags.DEFINE_enum("model", "ladder", list(PRESETS), "Row of a table, fewest labels.")
 _BLOCKS = flags.DEFINE_integer("blocks", 9, "Alternating blocks of each.", lower_bound=5)
+_PROFILE = flags.DEFINE_boolean("profile", False, "Report the time of each kind of operation.")
 _BLOCK_OPERATIONS = 4e11  # 100 steps of the MLP ladder: about as long as a block should take
 
 
@@ -106,26 +110,10 @@ def _shaped(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def step(config: lj.LadderConfig, train_config: lj.TrainConfig, steps: int) -> Callable[[], None]:
+def step(config: lj.LadderConfig, train_config: lj.TrainConfig, steps: int) -> Chunk:
     """A call that trains that many compiled steps, an epoch, on random data."""
-    rng = np.random.default_rng(0)
-    rows = steps * train_config.batch_size
-    data = TrainData(
-        x=jnp.asarray(rng.integers(0, 256, (rows, *config.input_shape)), jnp.uint8),
-        y=jnp.asarray(np.arange(rows) % 10, jnp.int32),
-        labelled=jnp.arange(100, dtype=jnp.int32),
-        scale=jnp.float32(1 / 255),
-    )
-    plan, key = make_plan(train_config, rows, 100), jax.random.key(0)
-    plan = plan._replace(chunk_steps=steps)
-    state = [jax.jit(init_state, static_argnums=(0, 1))(config, plan, key)]
-    chunk = jax.jit(train_chunk, static_argnums=(0, 1), donate_argnums=2)
-
-    def run() -> None:
-        state[0], costs = chunk(config, plan, state[0], data, key, False)
-        jax.block_until_ready((state[0], costs))
-
-    return run
+    data = random_data(config.input_shape, steps * train_config.batch_size, 100)
+    return chunk_of_run(config, train_config, data, steps)
 
 
 def milliseconds(call: Callable[[], Any], repeats: int = 1) -> float:
@@ -141,13 +129,16 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # or JAX tells which backends there are not
     if argv[1:]:
         raise app.UsageError(f"unexpected word on the command line: {argv[1]}")
+    if _PROFILE.value and jax.default_backend() != "cpu":
+        raise app.UsageError("--profile reads the program of a CPU; leave it out on other devices")
     preset = lj.presets.get(PRESETS[_MODEL.value])
     rows = preset.train_config.batch_size
     steps = math.ceil(min(100, _BLOCK_OPERATIONS / step_operations(preset.config, rows, rows)))
     with jax.default_matmul_precision("float32"):
         products = products_of_step(preset.config, rows)
         multiply = floor(products)
-        run = step(preset.config, preset.train_config, steps)
+        chunk = step(preset.config, preset.train_config, steps)
+        run = chunk.run
         run(), multiply()  # compile
         blocks = [
             (milliseconds(run) / steps, milliseconds(multiply, steps)) for _ in range(_BLOCKS.value)
@@ -163,6 +154,9 @@ def main(argv: list[str]) -> None:
         "device": environment.device(),
         "versions": environment.versions(),
     }
+    if _PROFILE.value:
+        with jax.default_matmul_precision("float32"):
+            report["profile"] = chunk.profile()
     print(json.dumps(report))
 
 

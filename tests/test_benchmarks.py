@@ -69,9 +69,14 @@ def test_floor_counts_the_products_of_a_step(benchmarks, model, gflop):
 
 
 def test_step_benchmark_prints_its_contract(run_benchmark):
-    report = run_benchmark("step", "--model=baseline", "--blocks=5")
+    report = run_benchmark("step", "--model=baseline", "--blocks=5", "--profile")
     assert {"model", "step_ms", "floor_ms", "floor_gflop", "ratio"} <= set(report)
     assert report["ratio"] == pytest.approx(report["step_ms"] / report["floor_ms"], rel=1e-2)
+    profile = {row["kind"]: row for row in report["profile"]}
+    assert {"products", "Adam", "random numbers", "sums"} <= set(profile)
+    layers = 2 if run_benchmark.small else 6  # a forward product, two gradients, at the input one
+    assert profile["products"]["operations"] == 3 * layers - 1
+    assert all(row["ms"] >= 0 for row in profile.values())
 
 
 def test_growth_varies_one_thing_at_a_time(benchmarks):
@@ -184,8 +189,16 @@ def test_growth_benchmark_prints_its_contract(run_benchmark, tmp_path):
 def test_startup_benchmark_prints_its_contract(run_benchmark, mnist_dir):
     words = [f"--started={time.time()}"] if run_benchmark.small else []  # else in a second process
     report = run_benchmark("startup", f"--data_dir={mnist_dir}", *words)
-    assert set(report) == {"first_step_seconds", "peak_memory_mb", "device", "versions"}
+    own = {"first_step_seconds", "peak_memory_mb", "device", "versions"}
+    assert {name for name in report if not name.startswith("fit_")} == own
     assert report["first_step_seconds"] > 0 and report["peak_memory_mb"] > 100
+
+
+def test_startup_benchmark_fits_twice(run_benchmark):
+    report = run_benchmark("startup", "--fit")
+    assert report["fit_20_steps_programs"] > 0 == report["fit_200_steps_programs"]
+    assert report["fit_20_steps_seconds"] > report["fit_20_steps_compile_seconds"] > 0
+    assert report["fit_200_steps_seconds"] > report["fit_200_steps_compile_seconds"] == 0
 
 
 def test_tables_have_a_row_for_each_object(benchmarks):
