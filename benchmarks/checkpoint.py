@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 from absl import app, flags, logging
 from chunks import random_data
 
@@ -22,7 +21,6 @@ import ladder_jax as lj
 from ladder_jax.storage import environment
 from ladder_jax.train.checkpoints import Checkpoints
 from ladder_jax.train.schedule import make_plan
-from ladder_jax.train.step import init_state, train_chunk
 
 _MODEL = flags.DEFINE_string("model", "ladder", "An MNIST model.")
 _STEPS = flags.DEFINE_integer("steps", 200, "Steps in a block.", lower_bound=1)
@@ -36,19 +34,18 @@ def measure(preset: lj.presets.Preset, steps: int, blocks: int, every: int) -> d
     data = random_data((28, 28, 1), 100 * steps, 100)
     data = data._replace(x=data.x.reshape(-1, *preset.config.input_shape))
     plan = make_plan(preset.train_config, 100 * steps, 100, steps)
-    key = jax.random.key(0)
-    state = jax.jit(init_state, static_argnums=(0, 1))(preset.config, plan, key)
-    train = jax.jit(train_chunk, static_argnums=(0, 1), donate_argnums=2)
+    layout, keys = lj.Parallel(devices=1).layout(), [jax.random.key(0)]
+    state = layout.init_state(preset.config, plan, keys)
+    given = layout.put_data(data), layout.put_keys(keys), False
     times: dict[bool, list[float]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
         for block in range(2 * blocks + 1):
             saves = bool(block % 2)
             started = time.perf_counter()
             if saves:
-                checkpoints.save(jax.tree.map(np.array, state))
+                checkpoints.save(layout.to_host(state))
             for _ in range(steps // plan.chunk_steps):
-                state, costs = train(preset.config, plan, state, data, key, False)
-            jax.block_until_ready((state, costs))
+                state, _ = layout.train_chunk(preset.config, plan, state, *given)
             if saves:
                 checkpoints.wait()
             if block:  # the first compiles

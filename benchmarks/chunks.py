@@ -59,7 +59,8 @@ def chunk_of_run(
 
     def profile() -> list[dict[str, Any]]:
         given = config.strengths, plan, state[0], on_device, put_keys, False
-        compiled = parallel._jitted.lower(layout, config.structure, *given).compile()
+        program = layout, config.structure, plan.costs_length
+        compiled = parallel._jitted.lower(*program, *given).compile()
         return operations.profile(compiled, *given, donated=2, steps=plan.chunk_steps)
 
     return Chunk(run, plan.chunk_steps, lambda: layout.to_host(state[0]).params, profile)

@@ -230,7 +230,10 @@ class LadderConfig(CheckedConfig):
 
     @functools.cached_property
     def structure(self) -> LadderConfig:
-        """The network without its ``strengths``: networks with an equal one share programs."""
+        """The network without noise and with 1 for each positive λ.
+
+        Networks whose structures are equal share compiled programs.
+        """
         weights = tuple(float(weight > 0) for weight in self.denoising_weights)
         return dataclasses.replace(
             self, denoising_weights=weights, input_noise=0.0, hidden_noise=0.0

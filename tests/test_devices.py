@@ -140,6 +140,22 @@ def test_pmap_gradient_is_that_of_the_whole_batch_on_one_device(x64):
     assert_alike(first_moment(unreplicate(after)), first_moment(want), 1e-9)
 
 
+def test_pmap_epoch_returns_the_costs_of_long_epochs():
+    config, rows = lj.LadderConfig((4,), (0, 0), input_shape=(3,)), 420
+    plan = make_plan(lj.TrainConfig(labels=4, batch_size=2, labelled_batch_size=2), rows, 4)
+    plan = plan.replace(chunk_steps=rows // 2)
+    data = TrainData(
+        x=np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32),
+        y=np.arange(rows, dtype=np.int32) % 4,
+        labelled=np.arange(4, dtype=np.int32),
+        scale=np.float32(1),
+    )
+    devices = jax.devices()[:1]
+    state = replicate(init_state(config, plan, KEY), devices)
+    _, costs = pmap_epoch(config, plan, state, replicate(data, devices), KEY, devices=devices)
+    assert costs["total"].shape == (1, rows // 2) and (np.asarray(costs["total"]) > 0).all()
+
+
 def test_pmap_rows_of_weight_zero_take_no_part(x64):
     """Nine labelled and seven unlabelled rows on eight devices: some have none of them."""
     settings = dataclasses.replace(SETTINGS, batch_size=7, labelled_batch_size=9)

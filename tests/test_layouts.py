@@ -37,8 +37,8 @@ def arguments(layout):
 
 def of_program(layout):
     """What the compiled chunk itself is given, but for ``track``."""
-    config, *rest = arguments(layout)
-    return layout, config.structure, config.strengths, *rest
+    config, plan, *rest = arguments(layout)
+    return layout, config.structure, plan.costs_length, config.strengths, plan, *rest
 
 
 def test_no_device_multiplies_all_rows():
@@ -52,17 +52,21 @@ def test_no_device_multiplies_all_rows():
 @pytest.mark.parametrize("runs", [1, 2])
 @pytest.mark.parametrize("track", [False, True])
 def test_no_step_waits_for_the_host_on_a_gpu(runs, track):
-    """A branch would: XLA copies its condition to the host. On a CPU it spares a second program."""
+    """A branch would, and a loop whose end is an argument. On a CPU they spare other programs."""
     layout = Layout((jax.devices()[0],), runs=runs)
     given = of_program(layout)
     for chunk, platform in ((parallel._jitted_apart, "cuda"), (parallel._jitted, "cpu")):
-        lowered = chunk.trace(*given, track).lower(lowering_platforms=(platform,))
-        text = lowered.as_text()
+        traced = chunk.trace(*given, track)
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
         assert "stablehlo.while" in text and "callback" not in text
         # A case by platform has a constant for its index; one of the data has a converted bool.
-        cases = "|".join(re.findall(r'"stablehlo.case"\((%\w+)\)', text))
-        asks = re.search(rf"({cases}) = stablehlo.convert .*tensor<i1>", text)
-        assert bool(asks) == (platform == "cpu")
+        asked = [
+            re.search(rf"{index} = stablehlo.convert .*tensor<i1>", text) is not None
+            for index in re.findall(r'"stablehlo.case"\((%\w+)\)', text)
+        ]
+        on_cpu = platform == "cpu"
+        assert sum(asked) == (len(CONFIG.shapes) + 1 if on_cpu else 0)  # the draws and ``track``
+        assert ("while[" in str(traced.jaxpr)) == on_cpu  # a scan where the end is known
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
@@ -71,7 +75,8 @@ def test_branch_or_two_programs_by_device(monkeypatch, platform):
     for name in ("_jitted", "_jitted_apart"):
         chunk = lambda *given, name=name: called.append(name) or (0, {"total": jnp.zeros(3)})  # noqa: E731
         monkeypatch.setattr(parallel, name, chunk)
-    layout.train_chunk(CONFIG, SimpleNamespace(chunk_steps=3), None, None, None, False)
+    plan = SimpleNamespace(chunk_steps=3, costs_length=3)
+    layout.train_chunk(CONFIG, plan, None, None, None, False)
     assert called == ["_jitted" if platform == "cpu" else "_jitted_apart"]
 
 

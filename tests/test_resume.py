@@ -46,7 +46,7 @@ def test_stopped_run_continues_bit_for_bit(tiny_config, blobs, tmp_path, monkeyp
 
 def test_a_run_compiles_its_steps_once(tiny_config, blobs):
     before = parallel._jitted._cache_size()
-    settings = dataclasses.replace(SETTINGS, learning_rate=0.0123)  # no other test's
+    settings = dataclasses.replace(SETTINGS, batch_size=37)  # no other test's
     lj.train_and_evaluate(tiny_config, settings, blobs)
     assert parallel._jitted._cache_size() == before + 1
 

@@ -148,6 +148,8 @@ def test_plan_uses_small_sets_whole_and_whole_chunks():
     small = make_plan(lj.TrainConfig(labels=50), 60, 50)
     assert (small.steps_per_epoch, small.rows_l, small.rows_u) == (1, 50, 60)
     assert make_plan(lj.TrainConfig(labels=50, batch_size=10), 6010, 50).chunk_steps == 601
+    lengths = {plan.replace(chunk_steps=n).costs_length for n in (1, 100, 128, 129, 200)}
+    assert lengths == {200} and plan.replace(chunk_steps=201).costs_length == 256
     for rows in (1297, 50000, 60000, 77700):
         plan = make_plan(lj.TrainConfig(), rows, 100)
         assert plan.steps_per_epoch % plan.chunk_steps == 0

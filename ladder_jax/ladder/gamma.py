@@ -172,8 +172,8 @@ class GammaWrapper:
         at_input, at_top, dropout, noise = fold_in_each(key, 4)
         x, streams = _noisy(x, self.input_noise, at_input), {"dropout": dropout, "noise": noise}
         features, state = self._features(variables, x, "corrupted", streams)
-        at_top = self.top_noise * standard_normal(at_top, (len(x), self.num_classes))
-        return Part(features, noise=[jnp.zeros_like(features), at_top]), state
+        top = self.top_noise * standard_normal(at_top, (len(x), self.num_classes))
+        return Part(features, noise=[jnp.zeros_like(features), top]), state
 
     def _features(
         self, variables: Params, x: jax.Array, mode: str, streams: dict | None = None

@@ -51,7 +51,7 @@ def standard_normal(
     Args:
       key: a ``jax.random.key``.
       shape: of the result, whose dtype is JAX's default floating type.
-      used: whether the draws count; where an array says that they do not, they may be zeros.
+      used: whether the draws are needed; if it is a False array, zeros may be returned.
     """
     if not _is_threefry32(key) or math.prod(shape) >= 2**32:  # the counter has one word
         return jax.random.normal(key, shape)
@@ -65,8 +65,8 @@ def standard_normal(
 def fold_in_each(key: jax.Array, count: int) -> jax.Array:
     """The independent keys ``jax.random.fold_in(key, i)`` for i = 0…count − 1.
 
-    Drawn together they are one loop in a compiled program, not one for each, which is sooner
-    compiled and run.
+    Derived together they are one loop in a compiled program instead of one for each, which
+    compiles and runs faster.
     """
     return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
 
@@ -82,11 +82,11 @@ def _is_threefry32(key: jax.Array) -> bool:
 
 
 def _draw_if(used: bool | jax.Array, key_words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draws where ``used``, which a compiled program can ask when it runs."""
+    """Draws if ``used``, which may be known only when the compiled program runs."""
     if isinstance(used, bool):
         return _draw(key_words, shape)
-    # The branch spares more than noise of level 0: XLA would draw again in each operation that
-    # reads the draws, but does not move them out of a branch.
+    # The branch also saves time where noise is drawn: without it XLA repeats the draw in each
+    # operation that reads it.
     return lax.cond(used, lambda: _draw(key_words, shape), lambda: jnp.zeros(shape))
 
 

@@ -187,10 +187,11 @@ class Layout:
         done = plan.chunk_steps
         return state, {name: np.atleast_2d(values)[:, :done] for name, values in costs.items()}
 
-    def _run(self, config: LadderConfig, *given: Any) -> tuple[TrainState, CostDict]:
+    def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
         """Calls the compiled chunk."""
         chunk = _jitted if self.devices[0].platform == "cpu" else _jitted_apart
-        return chunk(self, config.structure, config.strengths, *given)
+        program = self, config.structure, plan.costs_length
+        return chunk(*program, config.strengths, plan, *given)
 
     def _stacked(self, keys: Sequence[jax.Array]) -> jax.Array:
         """Returns the key of the only run, or the stacked keys of several."""
@@ -223,7 +224,7 @@ class PmapLayout(Layout):
 
     def _run(self, config: LadderConfig, plan: Plan, *given: Any) -> tuple[TrainState, CostDict]:
         """Calls the chunk under ``jax.pmap``."""
-        chunk = pmapped(config.structure, self.devices)
+        chunk = pmapped(config.structure, plan.costs_length, self.devices)
         return chunk(config.strengths, plan, *given)
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
@@ -238,6 +239,7 @@ class PmapLayout(Layout):
 def _chunk(
     layout: Layout,
     config: LadderConfig,
+    costs_length: int,
     strengths: Strengths,
     plan: Plan,
     state: TrainState,
@@ -250,7 +252,8 @@ def _chunk(
     def one(
         state: TrainState, data: TrainData, key: jax.Array, divide: Divide = whole_batch
     ) -> tuple[TrainState, CostDict]:
-        return train_chunk(config, plan, state, data, key, track, divide, strengths)
+        words = (data, key, track, divide, strengths, costs_length)
+        return train_chunk(config, plan, state, *words)
 
     if layout.runs > 1:
         axes = TrainData(x=None, y=None, labelled=0, scale=None, train=0)  # type: ignore[arg-type]
@@ -262,10 +265,10 @@ def _chunk(
     return constrain(state, layout.by_run), constrain(costs, layout.sharding())
 
 
-_jitted = jax.jit(_chunk, static_argnums=(0, 1), donate_argnums=4)
+_jitted = jax.jit(_chunk, static_argnums=(0, 1, 2), donate_argnums=5)
 # On a GPU each step would ask the host which branch of ``track`` to take and whether the loop ends,
 # so ``track`` and the plan are static there: one program for each of their values.
-_jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 3, 7), donate_argnums=4)
+_jitted_apart = jax.jit(_chunk, static_argnums=(0, 1, 2, 4, 8), donate_argnums=5)
 
 
 def _spread(sharding: NamedSharding, batch: Batch, noise: Noise) -> Divided:

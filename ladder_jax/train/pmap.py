@@ -48,13 +48,13 @@ def pmap_epoch(
       the same on all devices.
     """
     chosen = tuple(jax.devices() if devices is None else devices)
-    chunk = pmapped(config.structure, chosen)
+    chunk = pmapped(config.structure, plan.costs_length, chosen)
     state, costs = chunk(config.strengths, plan, state, data, key, track)
     return state, {name: values[:, : plan.chunk_steps] for name, values in costs.items()}
 
 
 @functools.cache
-def pmapped(config: LadderConfig, devices: tuple[jax.Device, ...]) -> Any:
+def pmapped(config: LadderConfig, costs_length: int, devices: tuple[jax.Device, ...]) -> Any:
     """Returns the chunk under ``jax.pmap`` for these devices."""
     divide = functools.partial(_share, len(devices))
 
@@ -66,7 +66,8 @@ def pmapped(config: LadderConfig, devices: tuple[jax.Device, ...]) -> Any:
         key: jax.Array,
         track: bool,
     ) -> Any:
-        return train_chunk(config, plan, state, data, key, track, divide, strengths)
+        words = (data, key, track, divide, strengths, costs_length)
+        return train_chunk(config, plan, state, *words)
 
     # On several hosts all devices are used, and pmap is given no list of them.
     own = devices if jax.process_count() == 1 else None

@@ -12,7 +12,8 @@ from ladder_jax.config import LadderConfig, TrainConfig
 class Plan(struct.PyTreeNode):
     """The settings of a run that the compiled step needs.
 
-    Those that compiled programs can take as arguments are its leaves. It holds no seed.
+    As a pytree its leaves are the numbers that a compiled program can take as arguments; the other
+    fields are static. It holds no seed.
 
     Attributes:
       epochs: see ``TrainConfig``, also for ``decay_start`` and ``learning_rate``.
@@ -22,7 +23,6 @@ class Plan(struct.PyTreeNode):
       rows_u: unlabelled rows in a step.
       same_rows: whether both halves of a batch are the same rows (all labels, the authors' code).
       chunk_steps: steps in one compiled call; divides steps_per_epoch.
-      max_chunk_steps: bounds ``chunk_steps`` of the plans that share a program.
     """
 
     epochs: int
@@ -33,12 +33,17 @@ class Plan(struct.PyTreeNode):
     rows_l: int = struct.field(pytree_node=False)
     rows_u: int = struct.field(pytree_node=False)
     same_rows: bool = struct.field(pytree_node=False)
-    max_chunk_steps: int = struct.field(pytree_node=False)
 
     @property
     def steps(self) -> int:
         """Number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def costs_length(self) -> int:
+        """A length for the costs of a chunk; plans of similar ``chunk_steps`` have the same."""
+        steps = self.chunk_steps
+        return MAX_CHUNK_STEPS if steps <= MAX_CHUNK_STEPS else 1 << (steps - 1).bit_length()
 
 
 MAX_CHUNK_STEPS = 200
@@ -63,7 +68,6 @@ def make_plan(
     rows_l = min(train_config.labelled_batch_size, num_labelled)
     # If some rows have no label or the halves differ in size, they cannot be the same rows.
     whole = train_config.labels == "all" and num_labelled == num_rows and rows_l == rows_u
-    chunk_steps = _chunk_steps(steps, max_chunk_steps or MAX_CHUNK_STEPS)
     return Plan(
         epochs=train_config.epochs,
         decay_start=train_config.decay_start,
@@ -72,8 +76,7 @@ def make_plan(
         rows_l=rows_l,
         rows_u=rows_u,
         same_rows=whole and train_config.labelled_order == "same",
-        chunk_steps=chunk_steps,
-        max_chunk_steps=max(MAX_CHUNK_STEPS, 1 << (chunk_steps - 1).bit_length()),
+        chunk_steps=_chunk_steps(steps, max_chunk_steps or MAX_CHUNK_STEPS),
     )
 
 
@@ -121,8 +124,8 @@ def annealing_factor(epoch: jax.Array, epochs: int, decay_start: float) -> jax.A
 
     It is constant within an epoch; d = 1 means no decay.
     """
-    # With d = 1 the division is by 0 and its result, infinity, does not count.
-    return jnp.minimum(1.0, (epochs - epoch + 1) / (epochs - decay_start * epochs))
+    # d = 1 divides by 0; the minimum turns the infinity into 1.
+    return jnp.minimum(1.0, (epochs - epoch + 1) / jnp.asarray(epochs - decay_start * epochs))
 
 
 def learning_rate(plan: Plan, step: jax.Array) -> jax.Array:

@@ -205,6 +205,7 @@ def train_chunk(
     track: bool | jax.Array,
     divide: Divide = whole_batch,
     strengths: Strengths | None = None,
+    costs_length: int | None = None,
 ) -> tuple[TrainState, CostDict]:
     """Takes ``plan.chunk_steps`` steps, all within one epoch, as one loop.
 
@@ -220,10 +221,11 @@ def train_chunk(
       track: whether running statistics are collected, as for ``train_step``.
       divide: as for ``train_step``.
       strengths: as for ``train_step``.
+      costs_length: length of the costs, at least ``plan.chunk_steps``, which is what None means;
+        it must be given if the plan's numbers are arrays.
 
     Returns:
-      The state after the chunk, and each cost of each step, (chunk_steps,); if the plan's numbers
-      are arrays, (max_chunk_steps,) with zeros at the end.
+      The state after the chunk, and each cost of each step, (costs_length,), with zeros at the end.
     """
     optimizer = make_optimizer(plan)
     noise_key = split_key(key)["noise"]
@@ -245,10 +247,9 @@ def train_chunk(
         state, own = train_step(config, *words)
         return state, {name: costs[name].at[i].set(own[name]) for name in costs}
 
-    steps = plan.chunk_steps
-    longest = steps if isinstance(steps, int) else plan.max_chunk_steps
-    costs = {name: jnp.zeros(longest) for name in cost_names(config)}
-    return jax.lax.fori_loop(0, steps, body, (state, costs))
+    length = plan.chunk_steps if costs_length is None else costs_length
+    costs = {name: jnp.zeros(length) for name in cost_names(config)}
+    return jax.lax.fori_loop(0, plan.chunk_steps, body, (state, costs))
 
 
 def _start_epoch_if(starts: jax.Array, config: LadderConfig, state: TrainState) -> TrainState:
