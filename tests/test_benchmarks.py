@@ -76,7 +76,6 @@ def test_step_benchmark_prints_its_contract(run_benchmark):
     assert {"products", "Adam", "random numbers", "sums"} <= set(profile)
     layers = 2 if run_benchmark.small else 6  # a forward product, two gradients, at the input one
     assert profile["products"]["operations"] == 3 * layers - 1
-    assert all(row["ms"] >= 0 for row in profile.values())
 
 
 def test_growth_varies_one_thing_at_a_time(benchmarks):
